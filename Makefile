@@ -1,0 +1,46 @@
+# Two targets do all the set-up on a machine with Python 3.11 or newer: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint types unit wheel bench docs figures clean
+
+# The main job: design -> analyze -> train on real data, with results and plots in demo/.
+demo: .venv/ready
+	$(BIN)/python -m topokit_cli.demo demo
+
+# Everything that has to hold: lint, types, tests with doctests and the snippets of README and docs.
+test: lint types unit
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+unit: .venv/ready
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+# Slow evidence: benchmarks, whose figures docs/benchmarks.md keeps.
+bench: .venv/ready
+	$(BIN)/python tests/benchmarks/bench_mixing.py
+	$(BIN)/python tests/benchmarks/bench_virtual.py
+	$(BIN)/pytest -m slow tests/benchmarks
+
+# What is generated from the code: the command-line reference and the picture of the README.
+docs: .venv/ready
+	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/draw_figures.py
+
+# torch is pinned in constraints.txt, so that a CPU build of some 200 MB is enough.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("topokit needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

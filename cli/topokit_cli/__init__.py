@@ -1,0 +1,1 @@
+"""The ``topokit`` command: one file per command, one output sink, one map from errors to messages."""

@@ -1,0 +1,3 @@
+from topokit_cli.main import main  # noqa: D100
+
+raise SystemExit(main())

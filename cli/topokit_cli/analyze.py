@@ -1,0 +1,78 @@
+"""``topokit analyze``: everything that is known about a schedule, and checks that it meets what is asked of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from topokit.errors import CheckError
+from topokit_cli.checks import Property, failures
+from topokit_cli.options import AsJson, PlotFile, ScheduleFiles, Seed
+from topokit_cli.output import out
+from topokit_cli.sources import labelled, read_schedules
+
+__all__ = ["analyze"]
+
+
+def analyze(
+    files: ScheduleFiles,
+    require: Annotated[
+        list[Property], typer.Option("--require", help="Fail unless this holds; may be repeated.", show_default=False)
+    ] = [],  # noqa: B006 (Typer copies it)
+    min_gap: Annotated[
+        float | None,
+        typer.Option("--min-gap", help="Fail if 1 - contraction per round is smaller.", metavar="X", min=0, max=1),
+    ] = None,
+    max_contraction: Annotated[
+        float | None,
+        typer.Option("--max-contraction", help="Fail if the contraction of a period is larger.", metavar="X", min=0),
+    ] = None,
+    plot: PlotFile = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse mixing schedules.
+
+    Exact averaging (proved, or refuted by a witness), spectra, contraction, degrees, messages, and the rounds that
+    shrink the consensus error 1000 times.
+
+    \b
+    Examples:
+      topokit analyze schedule.json
+      topokit analyze schedule.json --require exact --require symmetric
+      topokit analyze *.json --min-gap 0.3 --max-contraction 0.1
+      topokit analyze schedule.json --json | jq .contraction
+      topokit design --nodes 24 -o - | topokit analyze - --plot spectrum.png
+
+    With --json, standard output has one object a line for each file, in their order: name, nodes, period, hash,
+    symmetric, doubly_stochastic, nonnegative, connected, slem, spectral_gap, beta, fiedler_value, contraction,
+    contraction_per_round, gap_per_round, exact_averaging, in_degree, out_degree, messages, rounds_to_shrink, notes and
+    rounds. Numbers that do not exist or were left out are null, and notes say why.
+
+    \b
+    The gap of --min-gap is 1 - contraction per round: the spectral gap of a schedule that is one symmetric (or
+    other normal) matrix, and for several rounds the mean rate of a period.
+    If a check does not hold, the exit status is 3; the analysis is printed all the same.
+    """
+    from topokit.report import analyze as analyze_schedule
+
+    schedules = read_schedules(files)
+    reports = [analyze_schedule(s, label, seed=seed) for label, s in labelled(schedules, files).items()]
+    for k, report in enumerate(reports):
+        if as_json:
+            out.json(report.to_dict())
+        else:
+            out.text(("\n" if k else "") + str(report))
+    if plot is not None:
+        from topokit.plotting import plot_spectra, save_figure
+
+        save_figure(plot_spectra(labelled(schedules, files)), plot)
+        out.note(f"wrote {plot}")
+    unmet = [
+        f"{report.name}: {failure}"
+        for report in reports
+        for failure in failures(report, require, min_gap=min_gap, max_contraction=max_contraction)
+    ]
+    if unmet:
+        raise CheckError("\n".join(unmet))

@@ -1,0 +1,215 @@
+"""``topokit design``: from a name, a graph or nothing but a number of nodes to a schedule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from topokit.errors import GraphError, InputError
+from topokit_cli.options import AsJson, Nodes, Seed, WeightsName
+from topokit_cli.output import out
+from topokit_cli.parameters import read_parameters
+from topokit_cli.sources import write_schedule
+
+if TYPE_CHECKING:
+    from topokit.recommend import Recommendation
+    from topokit.schedule import Schedule
+
+__all__ = ["design"]
+
+
+def design(
+    nodes: Nodes = None,
+    topology: Annotated[
+        str | None,
+        typer.Option("--topology", "-t", help="Take this one; see `topokit list topologies`.", metavar="NAME"),
+    ] = None,
+    graph: Annotated[
+        str | None,
+        typer.Option(
+            "--graph",
+            help="Take your own graph: edge list (.csv), .graphml, node-link .json, or SciPy adjacency (.npz).",
+            metavar="FILE",
+        ),
+    ] = None,
+    weights: WeightsName = None,
+    parameter: Annotated[
+        list[str],
+        typer.Option(
+            "--param",
+            "-p",
+            help="A parameter of the topology, for instance degree=4; may be repeated.",
+            metavar="NAME=VALUE",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006 (Typer copies it)
+    max_degree: Annotated[
+        int | None,
+        typer.Option("--max-degree", help="Most messages a node may send or receive in a round.", metavar="K", min=1),
+    ] = None,
+    undirected: Annotated[
+        bool, typer.Option("--undirected", help="Exchanges only: every matrix must be symmetric.")
+    ] = False,
+    seed: Seed = 0,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--out", "-o", help="Schedule file (.json, .json.gz or .npz); - writes to standard output.", metavar="FILE"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Design a mixing schedule.
+
+    A named topology, or a graph of your own with weights. Without --topology and --graph, every topology that exists for N nodes and fits the limits is ranked by the
+    messages that its busiest node sends until every consensus error has shrunk 1000 times, and the best is taken.
+    Without -o, nothing is written: the command only shows what it would do.
+
+    \b
+    Examples:
+      topokit design --nodes 16 -o schedule.json
+      topokit design --nodes 12 --max-degree 2 --undirected
+      topokit design --topology random-regular --nodes 64 -p degree=6 --seed 1 -o schedule.json
+      topokit design --graph cluster.csv --weights laplacian -o schedule.json
+      topokit design --topology hypercube --nodes 16 -o - | topokit analyze -
+
+    With --json, standard output is one object: name, nodes, period, provenance, claims, hash, file, and where a
+    topology was chosen best, why and ranking. With -o - the schedule itself is on standard output, and the rest on
+    standard error.
+    """
+    _check_usage(topology, graph, weights, parameter, output, as_json)
+    recommendation = None
+    if graph is not None:
+        schedule = _from_graph(graph, nodes, weights)
+    else:
+        if nodes is None:
+            raise typer.BadParameter("give the number of nodes (or --graph FILE)", param_hint="'--nodes' / '-n'")
+        if topology is not None:
+            from topokit.design import design as design_topology
+
+            parameters = read_parameters(topology, parameter)
+            schedule = design_topology(topology, nodes, weights=weights, seed=seed, **parameters)
+        else:
+            recommendation = _recommend(nodes, max_degree, undirected, seed, as_json, output)
+            schedule = _chosen(recommendation)
+    _check_limits(schedule, max_degree, undirected)
+    if as_json:
+        out.json({**_facts(schedule, output), **_choice(recommendation)}, indent=2)
+    elif recommendation is None:
+        _describe(schedule, as_note=output == "-")
+    if output is not None:
+        write_schedule(schedule, output)
+    else:
+        out.note("nothing is written: add -o FILE to keep the schedule")
+
+
+def _check_usage(
+    topology: str | None,
+    graph: str | None,
+    weights: str | None,
+    parameters: list[str],
+    output: str | None,
+    as_json: bool,
+) -> None:
+    if topology is not None and graph is not None:
+        raise typer.BadParameter("give --topology or --graph, not both", param_hint="'--graph'")
+    if topology is None and parameters:
+        raise typer.BadParameter("parameters belong to a topology: give --topology", param_hint="'--param' / '-p'")
+    if topology is None and graph is None and weights is not None:
+        raise typer.BadParameter("weights belong to a topology: give --topology or --graph", param_hint="'--weights'")
+    if as_json and output == "-":
+        raise typer.BadParameter("--json and -o - both write to standard output: give one", param_hint="'--json'")
+
+
+def _from_graph(path: str, nodes: int | None, weights: str | None) -> Schedule:
+    from pathlib import Path
+
+    from topokit.design import design_graph
+    from topokit.graph_files import read_graph
+
+    graph = read_graph(path)
+    found = graph.number_of_nodes()
+    if nodes is not None and nodes != found:
+        raise GraphError(f"{path} has {found} nodes, but --nodes asks for {nodes}: leave --nodes out, or give {found}")
+    return design_graph(graph, *([] if weights is None else [weights]), name=Path(path).stem)
+
+
+def _recommend(
+    nodes: int, max_degree: int | None, undirected: bool, seed: int, as_json: bool, output: str | None
+) -> Recommendation:
+    from topokit.recommend import recommend
+
+    recommendation = recommend(nodes, max_degree=max_degree, undirected=undirected, seed=seed)
+    if not as_json:
+        as_note = output == "-" or recommendation.best is None
+        columns = ["", "topology", "sends a round", "rounds", "messages", "symmetric", "why"]
+        out.table(
+            columns,
+            [
+                [k if c.ranked else "out", c.label, c.max_degree, c.rounds, c.score, c.symmetric, c.why]
+                for k, c in enumerate(recommendation.candidates, start=1)
+            ],
+            as_note=as_note,
+        )
+        if recommendation.best is not None:
+            (out.note if as_note else out.text)(recommendation.sentence())
+    return recommendation
+
+
+def _chosen(recommendation: Recommendation) -> Schedule:
+    from topokit.design import design as design_topology
+
+    best = recommendation.best
+    if best is None:
+        raise InputError(recommendation.sentence())
+    return best.schedule or design_topology(best.name, recommendation.nodes, **best.parameters)
+
+
+def _check_limits(schedule: Schedule, max_degree: int | None, undirected: bool) -> None:
+    most = max(int(max(W.in_degree.max(), W.out_degree.max())) for W in schedule.rounds)
+    if max_degree is not None and most > max_degree:
+        raise InputError(
+            f"a node of {schedule.name} has {most} peers in a round, more than --max-degree {max_degree}: "
+            f"raise it to {most}, or leave the topology out to see what fits"
+        )
+    if undirected and not schedule.claims.symmetric:
+        raise InputError(
+            f"{schedule.name} is not symmetric, and --undirected asks for exchanges only: "
+            "leave the topology out to see what fits"
+        )
+
+
+def _facts(schedule: Schedule, output: str | None) -> dict[str, Any]:
+    return {
+        "name": schedule.name,
+        "nodes": schedule.nodes,
+        "period": schedule.period,
+        "provenance": dict(schedule.provenance),
+        "claims": schedule.claims.to_dict(),
+        "hash": schedule.content_hash,
+        "file": output,
+    }
+
+
+def _choice(recommendation: Recommendation | None) -> dict[str, Any]:
+    if recommendation is None or recommendation.best is None:
+        return {}
+    return {
+        "best": recommendation.best.name,
+        "why": recommendation.sentence(),
+        "ranking": [candidate.to_dict() for candidate in recommendation.candidates],
+    }
+
+
+def _describe(schedule: Schedule, *, as_note: bool) -> None:
+    from topokit_cli.words import count
+
+    claims = schedule.claims
+    most = max(int(W.out_degree.max()) for W in schedule.rounds)
+    text = f"{schedule.name}: {count(schedule.period, 'round')}, a node sends at most {count(most, 'message')} in each"
+    if claims.exact_averaging:
+        text += f"; exact after {count(schedule.period, 'round')}"
+    elif claims.period_contraction is not None:
+        text += f"; a period contracts errors to {claims.period_contraction:.4g}"
+    (out.note if as_note else out.text)(text)

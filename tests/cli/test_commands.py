@@ -1,0 +1,236 @@
+"""What each command does when all is well, and the checks of `topokit analyze`."""
+
+import csv
+import io
+import json
+from math import cos, pi
+
+import networkx as nx
+import numpy as np
+import pytest
+from scipy import sparse
+
+from topokit.design import design
+from topokit.registry import TOPOLOGIES, WEIGHTS
+from topokit.schedule import Schedule
+
+CLOSED_FORM_GAPS = {
+    # topology: (options, spectral gap) at 16 nodes
+    "ring": (["--weights", "uniform"], 2 / 3 * (1 - cos(2 * pi / 16))),
+    "exponential": ([], 2 / (1 + 4)),
+    "hypercube": (["--weights", "uniform"], 2 / (1 + 4)),
+    "star": (["--weights", "metropolis-hastings"], 1 / 16),
+    "torus": (["-p", "rows=4"], 2 / 5 * (1 - cos(2 * pi / 4))),
+}
+
+
+def test_one_peer_exponential_of_16_passes_require_exact(run):
+    assert run("design", "--topology", "one-peer-exponential", "--nodes", 16, "-o", "s.json").status == 0
+    outcome = run("analyze", "s.json", "--require", "exact")
+    assert outcome.status == 0
+    assert "exact after 4 rounds, proved" in outcome.stdout
+    assert outcome.stderr == ""
+
+
+def test_one_peer_exponential_of_12_fails_require_exact_with_a_witness(run):
+    run("design", "--topology", "one-peer-exponential", "--nodes", 12, "-o", "s.json")
+    outcome = run("analyze", "s.json", "--require", "exact")
+    assert outcome.status == 3
+    assert "contraction             0.2091 per period" in outcome.stdout  # the results are printed all the same
+    assert outcome.stderr.startswith("error: one-peer-exponential-12: not exact after 4 rounds: node 0 holds 1/8")
+    assert "instead of 1/12" in outcome.stderr
+    assert "0.2091" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("check", "status", "message"),
+    [
+        (["--min-gap", "0.32"], 0, None),
+        (["--min-gap", "0.33"], 3, "the gap per round is 0.3238, at least 0.33 was asked for"),
+        (["--max-contraction", "0.21"], 0, None),
+        (["--max-contraction", "0.2"], 3, "the contraction is 0.2091 per period, at most 0.2 was asked for"),
+        (["--require", "doubly-stochastic", "--require", "nonnegative", "--require", "connected"], 0, None),
+        (["--require", "symmetric"], 3, "not symmetric: in round 0 W[0, 1] is 1/2 and W[1, 0] is 0"),
+    ],
+)
+def test_checks_name_the_number_found(run, check, status, message):
+    text = design("one-peer-exponential", 12).dumps()
+    outcome = run("analyze", "-", *check, stdin=text)
+    assert outcome.status == status
+    assert outcome.stderr == ("" if message is None else f"error: one-peer-exponential-12: {message}\n")
+
+
+def test_all_failed_checks_of_all_files_are_named(run):
+    for name in ("ring", "star"):
+        design(name, 16).save(f"{name}.json")
+    outcome = run("analyze", "ring.json", "star.json", "--require", "exact", "--min-gap", "0.06")
+    assert outcome.status == 3
+    lines = outcome.stderr.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == ["error", "ring-16", "star-16"]
+    assert "ring-16: not exact" in lines[0]
+    assert "gap per round is 0.05075" in lines[1]
+
+
+@pytest.mark.parametrize("name", CLOSED_FORM_GAPS)
+def test_analyze_json_agrees_with_the_closed_forms(run, name):
+    options, gap = CLOSED_FORM_GAPS[name]
+    assert run("design", "--topology", name, "--nodes", 16, *options, "-o", "s.json").status == 0
+    report = json.loads(run("analyze", "s.json", "--json").stdout)
+    assert report["spectral_gap"] == pytest.approx(gap, abs=1e-9)
+    assert report["slem"] == pytest.approx(1 - gap, abs=1e-9)
+    assert report["beta"] == pytest.approx(1 - gap, abs=1e-9)
+    assert report["contraction"] == pytest.approx(1 - gap, abs=1e-9)
+
+
+def test_analyze_json_has_one_line_a_file(run):
+    design("ring", 4).save("a.json")
+    design("ring", 4).save("b.json")
+    lines = run("analyze", "a.json", "b.json", "--json").stdout.splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["ring-4 (a.json)", "ring-4 (b.json)"]
+
+
+def test_analyze_takes_a_seed_and_draws(run, tmp_path):
+    design("random-regular", 16).save("s.json")
+    one, two = (json.loads(run("analyze", "s.json", "--json", "--seed", s).stdout) for s in (1, 2))
+    assert (one["rounds_to_shrink"]["seed"], two["rounds_to_shrink"]["seed"]) == (1, 2)
+    outcome = run("analyze", "s.json", "--plot", "spectrum.png")
+    assert outcome.stderr == "wrote spectrum.png\n"
+    assert (tmp_path / "spectrum.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_design_without_a_topology_ranks_and_takes_the_best(run, tmp_path):
+    outcome = run("design", "--nodes", 16, "-o", "s.json")
+    assert outcome.status == 0
+    lines = outcome.stdout.splitlines()
+    assert lines[1].split()[:2] == ["1", "one-peer-hypercube"]
+    assert len(lines) == 1 + len(TOPOLOGIES) + 1
+    assert "needs the fewest messages" in lines[-1]
+    assert outcome.stderr == "wrote s.json\n"
+    assert Schedule.load(tmp_path / "s.json").provenance["topology"] == "one-peer-hypercube"
+
+
+def test_design_json_says_what_was_chosen_and_why(run):
+    values = json.loads(run("design", "--nodes", 12, "--json").stdout)
+    assert (values["best"], values["nodes"], values["period"], values["file"]) == ("one-peer-exponential", 12, 4, None)
+    assert values["hash"] == design("one-peer-exponential", 12).content_hash
+    assert [entry["name"] for entry in values["ranking"]][0] == values["best"]
+    assert sorted(entry["name"] for entry in values["ranking"]) == sorted(TOPOLOGIES)
+    named = json.loads(run("design", "--nodes", 12, "--topology", "ring", "--json").stdout)
+    assert "ranking" not in named
+
+
+def test_design_writes_nothing_without_out(run, tmp_path):
+    outcome = run("design", "--nodes", 8, "--topology", "ring")
+    assert outcome.stdout.startswith("ring-8: 1 round, a node sends at most 2 messages in each; a period contracts")
+    assert "nothing is written" in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["s.json", "s.json.gz", "s.npz"])
+def test_design_writes_every_schedule_format(run, tmp_path, target):
+    run("design", "--nodes", 8, "--topology", "torus", "-o", target)
+    assert Schedule.load(tmp_path / target).content_hash == design("torus", 8).content_hash
+
+
+def test_design_to_standard_output_keeps_the_ranking_off_it(run):
+    outcome = run("design", "--nodes", 12, "-o", "-")
+    assert Schedule.loads(outcome.stdout).nodes == 12
+    assert "needs the fewest messages" in outcome.stderr
+    assert outcome.stdout == design("one-peer-exponential", 12).dumps()
+
+
+def test_design_passes_parameters_weights_and_seed(run, tmp_path):
+    arguments = ["--topology", "random-regular", "--nodes", 12, "-p", "degree=3", "--seed", 7]
+    run("design", *arguments, "--weights", "laplacian", "-o", "s.json")
+    expected = design("random-regular", 12, weights="laplacian", degree=3, seed=7)
+    assert Schedule.load(tmp_path / "s.json").content_hash == expected.content_hash
+
+
+def test_design_takes_a_graph_from_a_file(run, tmp_path):
+    nx.write_graphml(nx.petersen_graph(), tmp_path / "petersen.graphml")
+    outcome = run("design", "--graph", "petersen.graphml", "--weights", "uniform", "-o", "s.json")
+    assert outcome.status == 0
+    schedule = Schedule.load(tmp_path / "s.json")
+    assert schedule.name == "petersen-10"
+    assert schedule.rounds[0].nonzeros == 40
+
+
+def test_compare_shows_names_and_files_side_by_side(run):
+    design("ring", 16).save("mine.json")
+    outcome = run("compare", "ring", "one-peer-exponential", "mine.json", "--nodes", 16, "--plot", "c.svg")
+    assert outcome.status == 0
+    header, *rows = outcome.stdout.splitlines()
+    assert header.startswith("schedule")
+    labels = [" ".join(row.split()[: -9 if "proved" not in row else -9]) for row in rows]
+    assert labels == ["ring-16 (ring)", "one-peer-exponential-16", "ring-16 (mine.json)"]
+    assert rows[1].split()[1:] == ["4", "1", "1", "1", "0", "4", "4", "proved", "no"]
+    assert outcome.stderr == "wrote c.svg\n"
+
+
+def test_compare_for_machines_agrees_with_analyze(run):
+    names = ["ring", "torus", "one-peer-exponential"]
+    reports = json.loads(run("compare", *names, "--nodes", 16, "--json").stdout)
+    rows = list(csv.DictReader(io.StringIO(run("compare", *names, "--nodes", 16, "--csv").stdout)))
+    for name, report, row in zip(names, reports, rows, strict=True):
+        design(name, 16).save("s.json")
+        assert report == json.loads(run("analyze", "s.json", "--json").stdout)
+        assert float(row["contraction"]) == report["contraction"]
+        assert int(row["worst_case_rounds"]) == report["rounds_to_shrink"]["worst_case"]
+
+
+def test_compare_gives_weights_to_graphs_only(run):
+    outcome = run("compare", "star", "one-peer-exponential", "--nodes", 8, "--weights", "laplacian", "--json")
+    star, _ = json.loads(outcome.stdout)
+    assert star["spectral_gap"] == pytest.approx(2 / 9)  # eigenvalues 1 and n of the star's Laplacian
+
+
+@pytest.mark.parametrize("what", ["graph", "spectrum", "consensus"])
+def test_plot_draws_each_kind(run, tmp_path, what):
+    design("ring", 8).save("ring.json")
+    outcome = run("plot", "ring.json", "-", "--what", what, "-o", "p.png", stdin=design("torus", 8).dumps())
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (0, "", "wrote p.png\n")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_export_writes_one_file_or_one_a_round(run, tmp_path):
+    schedule = design("one-peer-exponential", 8)
+    schedule.save("s.json")
+    outcome = run("export", "s.json", "--to", "npz", "-o", "w.npz", "--rounds", "1:3")
+    assert outcome.stderr == "wrote w.1.npz\nwrote w.2.npz\n"
+    np.testing.assert_array_equal(sparse.load_npz(tmp_path / "w.2.npz").toarray(), schedule.rounds[2].to_dense())
+    assert run("export", "s.json", "--to", "node-link", "-o", "g.json", "--rounds", "4").status == 0
+    graph = nx.node_link_graph(json.loads((tmp_path / "g.json").read_text()), edges="edges")
+    assert graph.edges[2, 0]["weight"] == 0.5  # round 4 is round 1: node 0 hears of node 2
+    lists = json.loads(run("export", "s.json", "--to", "sendrecv", "-o", "-").stdout)
+    assert lists["rounds"][2]["nodes"][0]["sends"] == [4]
+
+
+def test_list_names_everything_in_the_registries(run):
+    for what, registry in (("topologies", TOPOLOGIES), ("weights", WEIGHTS)):
+        entries = json.loads(run("list", what, "--json").stdout)
+        assert [entry["name"] for entry in entries] == list(registry)
+        assert all(entry["summary"] and entry["source"] for entry in entries)
+        text = run("list", what).stdout
+        assert all(name in text for name in registry)
+    assert "parameters: degree=4" in run("list", "topologies").stdout
+
+
+@pytest.mark.parametrize("what", ["algorithms", "datasets", "models"])
+def test_list_knows_the_trainer(run, what):
+    entries = json.loads(run("list", what, "--json").stdout)
+    assert entries
+    assert all(set(entry) == {"name", "summary"} for entry in entries)
+
+
+def test_quiet_drops_notes_and_keeps_results(run):
+    outcome = run("-q", "design", "--nodes", 8, "--topology", "ring", "-o", "s.json")
+    assert outcome.stdout
+    assert outcome.stderr == ""
+    assert "wrote" in run("design", "--nodes", 8, "--topology", "ring", "-o", "s.json").stderr
+
+
+def test_version(run):
+    import topokit
+
+    outcome = run("--version")
+    assert (outcome.status, outcome.stdout) == (0, f"topokit {topokit.__version__}\n")

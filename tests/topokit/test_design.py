@@ -1,0 +1,124 @@
+"""From names to schedules: one battery for every registered topology and weighting."""
+
+import json
+from fractions import Fraction
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import topokit.design
+from topokit.design import design, design_graph, design_matrix
+from topokit.errors import GraphError, InputError, ScheduleError
+from topokit.registry import TOPOLOGIES, WEIGHTS, Topology
+from topokit.schedule import Schedule
+
+SIZE = 16  # every family exists for it
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_every_topology_becomes_a_schedule_that_survives_its_file(name):
+    schedule = design(name, SIZE)
+    assert schedule.nodes == SIZE
+    assert schedule.claims.doubly_stochastic is True
+    assert schedule.claims.period == schedule.period
+    again = Schedule.loads(schedule.dumps())
+    assert again.content_hash == schedule.content_hash
+    assert again.unchecked == ()
+    product = np.eye(SIZE)
+    for W in again.rounds:
+        product = W.to_dense() @ product
+    distance = np.linalg.norm(product - 1 / SIZE, 2)
+    assert schedule.claims.period_contraction == pytest.approx(distance, abs=1e-12)
+    assert schedule.claims.exact_averaging is bool(distance < 1e-12)
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_provenance_is_enough_to_design_it_again(name):
+    schedule = design(name, SIZE)
+    origin = dict(schedule.provenance)
+    assert origin.pop("topology") == name
+    assert origin.pop("topokit")
+    assert ("weights" in origin) == (TOPOLOGIES[name].kind == "static")
+    assert ("seed" in origin) == ("seed" in TOPOLOGIES[name].parameters)
+    parameters = origin.pop("parameters")
+    assert design(name, SIZE, **parameters, **origin).content_hash == schedule.content_hash
+
+
+@pytest.mark.parametrize("name", [w for w in WEIGHTS if w != "given"])
+def test_every_weighting_serves_a_ring(name):
+    schedule = design("ring", 6, weights=name)
+    assert schedule.provenance["weights"] == name
+    assert schedule.claims.symmetric is True
+
+
+def test_seed_decides_what_is_drawn():
+    hashes = [design("random-regular", 20, seed=seed).content_hash for seed in (0, 0, 1)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert design("random-regular", 20).content_hash == hashes[0]
+    assert design("random-regular", 20, seed=np.int64(1)).provenance["seed"] == 1
+    assert design("random-regular", 20, seed=np.random.default_rng(0)).provenance["seed"] is None
+    assert design("ring", 20, seed=1).content_hash == design("ring", 20).content_hash
+
+
+def test_parameters_are_recorded_with_their_defaults():
+    assert design("random-regular", 12, degree=3).provenance["parameters"] == {"degree": 3}
+    assert design("random-regular", 12).provenance["parameters"] == {"degree": 4}
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="unknown topology 'rings'; did you mean 'ring'"):
+        design("rings", 8)
+    with pytest.raises(InputError, match="unknown weighting 'unifrom'; did you mean 'uniform'"):
+        design("ring", 8, weights="unifrom")
+    with pytest.raises(GraphError, match="hypercube needs a power of two, got 12: 8 or 16 would do"):
+        design("hypercube", 12)
+    with pytest.raises(InputError, match="ring has no parameter 'degree'"):
+        design("ring", 8, degree=3)
+    with pytest.raises(InputError, match="one-peer-exponential takes no weights"):
+        design("one-peer-exponential", 8, weights="uniform")
+    with pytest.raises(InputError, match=r"the number of nodes must be a whole number, got 8\.0"):
+        design("ring", 8.0)
+    with pytest.raises(GraphError, match="uniform weights need a regular graph"):
+        design("star", 8, weights="uniform")
+
+
+def test_a_parameter_without_default_must_be_given(monkeypatch):
+    entry = Topology("lattice", "static", "", "", build=lambda nodes, side: nx.cycle_graph(nodes))
+    monkeypatch.setitem(TOPOLOGIES._entries, "lattice", entry)
+    with pytest.raises(InputError, match="lattice needs a value for 'side'"):
+        design("lattice", 8)
+    assert design("lattice", 8, side=2).provenance["parameters"] == {"side": 2}
+
+
+def test_graphs_of_your_own():
+    graph = nx.petersen_graph()
+    schedule = design_graph(graph, "uniform", name="petersen")
+    assert schedule.name == "petersen-10"
+    # The Petersen graph has the eigenvalues 3, 1 and -2.
+    assert schedule.claims.period_contraction == pytest.approx(0.5, abs=1e-12)
+    assert design_graph(nx.Graph([(0, 1)])).provenance["topology"] == "graph"
+    with pytest.raises(GraphError, match="disconnected"):
+        design_graph(nx.empty_graph(3))
+
+
+def test_matrices_of_your_own():
+    W = np.array([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.0, 0.25, 0.75]])
+    np.testing.assert_array_equal(design_matrix(W).round(0).to_dense(), W)
+    with pytest.raises(ScheduleError, match=r"round 0: row 0 sums to 1\.5"):
+        design_matrix(W + np.diag([0.5, 0, 0]))
+    with pytest.raises(InputError, match="square"):
+        design_matrix(W[:2])
+
+
+def test_exact_weights_stay_exact_in_the_file():
+    document = json.loads(design("ring", 3, weights="uniform").dumps())
+    assert set(document["rounds"][0]["weight"]) == {str(Fraction(1, 3))}
+
+
+def test_a_checkout_that_is_not_installed_says_so(monkeypatch):
+    def missing(name):
+        raise topokit.design.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(topokit.design.metadata, "version", missing)
+    assert design("ring", 4).provenance["topokit"] == "unknown"

@@ -1,0 +1,100 @@
+"""Exports: what other programs read back is the mixing matrix."""
+
+import io
+import json
+
+import networkx as nx
+import numpy as np
+import pytest
+from scipy import sparse
+
+from topokit.design import design, design_matrix
+from topokit.errors import InputError
+from topokit.export import FORMATS, export, render, to_graphml, to_node_link, to_npz, to_send_receive
+
+SCHEDULES = [design("ring", 5), design("one-peer-exponential", 6), design("star", 4)]
+
+
+def matrix_of(graph, nodes):
+    """W from a graph whose edges go from sender to receiver."""
+    W = np.zeros((nodes, nodes))
+    for sender, receiver, weight in graph.edges(data="weight"):
+        W[receiver, sender] = weight
+    return W
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.name)
+def test_networkx_and_scipy_read_every_round_back(schedule, tmp_path):
+    for W in schedule.rounds:
+        link = nx.node_link_graph(json.loads(json.dumps(to_node_link(W))), edges="edges")
+        (tmp_path / "g.graphml").write_bytes(to_graphml(W))
+        markup = nx.read_graphml(tmp_path / "g.graphml", node_type=int)
+        for graph in (link, markup):
+            assert type(graph) is nx.DiGraph
+            assert list(graph.nodes) == list(range(W.nodes))
+            np.testing.assert_array_equal(matrix_of(graph, W.nodes), W.to_dense())
+        (tmp_path / "W.npz").write_bytes(to_npz(W))
+        np.testing.assert_array_equal(sparse.load_npz(tmp_path / "W.npz").toarray(), W.to_dense())
+
+
+def test_graphml_weights_are_doubles():
+    assert b'attr.type="double"' in to_graphml(SCHEDULES[0].round(0))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.name)
+def test_a_runtime_that_follows_the_lists_computes_the_product(schedule):
+    data = json.loads(render(schedule, "sendrecv")[None])
+    x = np.random.default_rng(0).standard_normal(schedule.nodes)
+    for entry, W in zip(data["rounds"], schedule.rounds, strict=True):
+        inbox = [{} for _ in range(schedule.nodes)]
+        for node, duties in enumerate(entry["nodes"]):
+            for peer in duties["sends"]:
+                inbox[peer][node] = x[node]
+        new = np.empty_like(x)
+        for node, duties in enumerate(entry["nodes"]):
+            received = {part["from"]: part["weight"] for part in duties["receives"]}
+            assert received.keys() == inbox[node].keys()
+            new[node] = duties["self"] * x[node] + sum(w * inbox[node][j] for j, w in received.items())
+        np.testing.assert_allclose(new, W.to_dense() @ x, rtol=1e-15, atol=1e-15)
+        x = new
+
+
+def test_rounds_can_be_chosen_without_end():
+    schedule = design("one-peer-exponential", 8)
+    assert [entry["round"] for entry in to_send_receive(schedule, range(2, 5))["rounds"]] == [2, 3, 4]
+    files = render(schedule, "npz", range(2, 5))
+    assert list(files) == [2, 3, 4]
+    third = sparse.load_npz(io.BytesIO(files[3])).toarray()
+    np.testing.assert_array_equal(third, schedule.rounds[0].to_dense())
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_files_are_named_by_round_where_there_are_several(to, tmp_path):
+    schedule = design("one-peer-exponential", 4)
+    many = [file.name for file in export(schedule, to, tmp_path / "s.out")]
+    assert many == (["s.out"] if to == "sendrecv" else ["s.0.out", "s.1.out"])
+    one = export(schedule, to, tmp_path / "one.out", rounds=[1])
+    assert [file.name for file in one] == ["one.out"]
+    assert one[0].read_bytes() == next(iter(render(schedule, to, [1]).values()))
+    assert render(schedule, to) == render(design("one-peer-exponential", 4), to)
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(InputError, match="cannot export to 'gexf'; known: node-link, graphml, npz, sendrecv"):
+        export(SCHEDULES[0], "gexf", tmp_path / "x")
+    for rounds in ([], [-1]):
+        with pytest.raises(InputError, match="numbered from 0"):
+            render(SCHEDULES[0], "npz", rounds)
+    with pytest.raises(InputError, match="does not exist"):
+        export(SCHEDULES[0], "npz", tmp_path / "no" / "x.npz")
+
+
+def test_zero_self_weights_and_negative_weights_survive():
+    W = np.array([[0.0, 1.5, -0.5], [1.5, -0.5, 0.0], [-0.5, 0.0, 1.5]])
+    schedule = design_matrix(W)
+    node = to_send_receive(schedule)["rounds"][0]["nodes"][0]
+    assert node == {
+        "self": 0.0,
+        "receives": [{"from": 1, "weight": 1.5}, {"from": 2, "weight": -0.5}],
+        "sends": [1, 2],
+    }

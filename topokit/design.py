@@ -1,0 +1,173 @@
+"""From a name, a graph or a matrix to a mixing schedule that says where it comes from."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Any, cast
+
+import numpy as np
+
+# Importing these three fills the registries.
+import topokit.graphs
+import topokit.sequences
+import topokit.weights  # noqa: F401
+from topokit.errors import InputError
+from topokit.matrix import Graph, MatrixLike, MixingMatrix
+from topokit.registry import TOPOLOGIES, WEIGHTS, Topology
+from topokit.schedule import Schedule
+
+__all__ = ["design", "design_graph", "design_matrix"]
+
+Seed = int | np.random.Generator
+
+
+def design(
+    topology: str, nodes: int, *, weights: str | None = None, seed: Seed | None = None, **parameters: Any
+) -> Schedule:
+    """Make the schedule of a named topology.
+
+    Parameters
+    ----------
+    topology : str
+        A name from `topokit.registry.TOPOLOGIES`.
+    nodes : int
+        Number of nodes.
+    weights : str, optional
+        A name from `topokit.registry.WEIGHTS`, for topologies that are graphs; each has a default of its own.
+    seed : int or numpy.random.Generator, optional
+        For topologies that are drawn at random; the others do not use it. A generator cannot be written down, so
+        that only an integer makes the file tell how to draw the graph again.
+    **parameters
+        Further parameters of the topology.
+
+    Returns
+    -------
+    Schedule
+        With what could be found out about it as claims.
+
+    Raises
+    ------
+    InputError
+        If a name or a parameter is unknown or missing, or weights are asked for where the topology brings its own.
+    GraphError
+        If the topology does not exist for this number of nodes, or the graph cannot be given these weights.
+
+    Examples
+    --------
+    >>> schedule = design("one-peer-exponential", 8)
+    >>> schedule.period, schedule.claims.exact_averaging
+    (3, True)
+    >>> design("ring", 5, weights="uniform").round(0).fractions()[0]
+    Fraction(1, 3)
+    """
+    entry = TOPOLOGIES[topology]
+    size = _whole(nodes)
+    arguments = _arguments(entry, seed, parameters)
+    entry.require(size, **arguments)
+    provenance: dict[str, Any] = {"topology": topology, "parameters": _recorded(arguments)}
+    if "seed" in arguments:
+        provenance["seed"] = None if isinstance(arguments["seed"], np.random.Generator) else arguments["seed"]
+    if entry.kind == "static":
+        rule = WEIGHTS[weights or entry.weights]
+        provenance["weights"] = rule.name
+        rounds: tuple[MixingMatrix, ...] = (rule.build(entry.build(size, **arguments)),)
+    elif weights is None:
+        rounds = tuple(cast("Iterable[MixingMatrix]", entry.build(size, **arguments)))
+    else:
+        raise InputError(
+            f"{topology} takes no weights (asked for: {weights}): its rounds and their weights are one construction"
+        )
+    return Schedule.cyclic(rounds, provenance=_signed(provenance))
+
+
+def design_graph(graph: Graph, weights: str = "metropolis-hastings", *, name: str | None = None) -> Schedule:
+    """Make the schedule that repeats one round on a graph.
+
+    Parameters
+    ----------
+    graph : networkx.Graph or networkx.DiGraph
+        Connected, nodes numbered 0 to n - 1. An edge u -> v of a directed graph says that u sends to v.
+    weights : str
+        A name from `topokit.registry.WEIGHTS`.
+    name : str, optional
+        What to call the topology; by default the name of the graph, or ``"graph"``.
+
+    Raises
+    ------
+    InputError
+        If there is no such weighting.
+    GraphError
+        If the graph cannot be given these weights.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> design_graph(nx.petersen_graph()).name
+    'Petersen Graph-10'
+    """
+    rule = WEIGHTS[weights]
+    topology = name or str(graph.name or "graph")
+    return Schedule.cyclic([rule.build(graph)], provenance=_signed({"topology": topology, "weights": rule.name}))
+
+
+def design_matrix(matrix: MatrixLike, *, name: str = "matrix") -> Schedule:
+    """Make the schedule that repeats a mixing matrix of your own.
+
+    Parameters
+    ----------
+    matrix : MixingMatrix, ndarray or SciPy sparse array, shape (n, n)
+        Rows and columns sum to one; W[i, j] is the weight node i gives to what it receives from j.
+    name : str
+        What to call the topology.
+
+    Raises
+    ------
+    InputError
+        If the matrix is not square or not finite.
+    ScheduleError
+        If it is not doubly stochastic or not connected.
+
+    Examples
+    --------
+    >>> design_matrix(np.full((4, 4), 0.25)).claims.exact_averaging
+    True
+    """
+    provenance = _signed({"topology": name, "weights": "given"})
+    return Schedule.cyclic([MixingMatrix.from_matrix(matrix)], provenance=provenance)
+
+
+def _whole(nodes: int) -> int:
+    try:
+        return operator.index(nodes)
+    except TypeError:
+        raise InputError(f"the number of nodes must be a whole number, got {nodes!r}") from None
+
+
+def _arguments(entry: Topology, seed: Seed | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete the parameters of a builder by its defaults, so that the file says what was really used."""
+    known = entry.parameters
+    arguments = {**known, **parameters}
+    if seed is not None and "seed" in known:
+        arguments["seed"] = seed
+    missing = [name for name, value in arguments.items() if value is inspect.Parameter.empty]
+    if missing:
+        raise InputError(f"{entry.name} needs a value for {missing[0]!r}")
+    return arguments
+
+
+def _recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "seed" and value is not None}
+
+
+def _signed(provenance: dict[str, Any]) -> dict[str, Any]:
+    return {**provenance, "topokit": _version()}
+
+
+def _version() -> str:
+    try:
+        return metadata.version("topokit")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"

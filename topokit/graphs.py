@@ -1,0 +1,424 @@
+"""Named static topologies as networkx graphs, their nodes numbered 0 to n - 1.
+
+An edge u -> v of a directed graph says that u sends to v, so that ``W[v, u]`` is positive; an undirected edge is an
+exchange. Each builder is registered, with the sizes at which it exists and the weighting that suits it.
+"""
+
+from __future__ import annotations
+
+from math import isqrt, log
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from topokit.errors import GraphError, InputError
+from topokit.matrix import Graph
+from topokit.registry import TOPOLOGIES, topology
+
+__all__ = [
+    "complete_graph",
+    "erdos_renyi_graph",
+    "exponential_graph",
+    "grid_graph",
+    "hypercube_graph",
+    "path_graph",
+    "random_regular_graph",
+    "ring_graph",
+    "star_graph",
+    "torus_graph",
+]
+
+MAX_DRAWS = 200  # of a random graph, until one is connected
+
+
+def _numbered(graph: Graph) -> Graph:
+    """Renumber the nodes in sorted order, whatever the order in which a generator added nodes and edges."""
+    number = {node: i for i, node in enumerate(sorted(graph.nodes))}
+    result: Graph = nx.Graph()
+    result.add_nodes_from(range(len(number)))
+    pairs = ((number[u], number[v]) for u, v in graph.edges)
+    result.add_edges_from(sorted((min(pair), max(pair)) for pair in pairs))
+    return result
+
+
+def _no_power_of_two(nodes: int) -> str | None:
+    return None if nodes >= 2 and nodes & (nodes - 1) == 0 else "needs a power of two"
+
+
+@topology(
+    "ring",
+    "static",
+    summary="each node exchanges with the next and the previous one",
+    source="folklore; spectral gap (2/3)(1 - cos(2 pi/n)) with weights 1/3",
+    weights="uniform",
+)
+def ring_graph(nodes: int) -> Graph:
+    """Build the ring; of two nodes it is a single edge.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of nodes, at least 2.
+
+    Raises
+    ------
+    GraphError
+        If there are fewer than 2 nodes.
+
+    Examples
+    --------
+    >>> sorted(ring_graph(4).edges)
+    [(0, 1), (0, 3), (1, 2), (2, 3)]
+    """
+    TOPOLOGIES["ring"].require(nodes)
+    return _numbered(nx.cycle_graph(nodes) if nodes > 2 else nx.path_graph(nodes))
+
+
+@topology(
+    "path",
+    "static",
+    summary="a line of nodes, each exchanging with its one or two neighbours",
+    source="folklore",
+)
+def path_graph(nodes: int) -> Graph:
+    """Build the path 0 - 1 - ... - (n - 1).
+
+    Raises
+    ------
+    GraphError
+        If there are fewer than 2 nodes.
+
+    Examples
+    --------
+    >>> list(path_graph(3).edges)
+    [(0, 1), (1, 2)]
+    """
+    TOPOLOGIES["path"].require(nodes)
+    return _numbered(nx.path_graph(nodes))
+
+
+def _sides(nodes: int, rows: int | None, columns: int | None) -> tuple[int, int] | None:
+    """Complete the sides of a rectangle; None where they do not multiply to the number of nodes."""
+    for name, side in (("rows", rows), ("columns", columns)):
+        if side is not None and side < 1:
+            raise InputError(f"{name} must be at least 1, got {side}")
+    if rows is None and columns is None:
+        rows = next(r for r in range(isqrt(nodes), 0, -1) if nodes % r == 0)
+    if rows is None:
+        assert columns is not None
+        rows = nodes // columns
+    if columns is None:
+        columns = nodes // rows
+    return (rows, columns) if rows * columns == nodes else None
+
+
+def _sides_wanted(rows: int | None, columns: int | None) -> str:
+    if rows is not None and columns is not None:
+        return f"of {rows} x {columns} needs {rows * columns} nodes"
+    given, side = ("rows", rows) if rows is not None else ("columns", columns)
+    return f"with {side} {given} needs a multiple of {side}"
+
+
+def _no_grid(nodes: int, rows: int | None = None, columns: int | None = None) -> str | None:
+    if nodes < 2:
+        return "needs at least 2 nodes"
+    return None if _sides(nodes, rows, columns) else _sides_wanted(rows, columns)
+
+
+@topology(
+    "grid",
+    "static",
+    summary="a 2-D mesh without wrap-around, as close to square as n allows",
+    source="folklore",
+    obstacle=_no_grid,
+)
+def grid_graph(nodes: int, rows: int | None = None, columns: int | None = None) -> Graph:
+    """Build the rows x columns grid; node number = row * columns + column.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of nodes, at least 2.
+    rows, columns : int, optional
+        The sides. Default: the factors of `nodes` closest to each other, fewer rows than columns. For a prime number
+        of nodes this is a path.
+
+    Raises
+    ------
+    GraphError
+        If the sides do not multiply to the number of nodes.
+
+    Examples
+    --------
+    >>> sorted(grid_graph(6)[4])
+    [1, 3, 5]
+    """
+    TOPOLOGIES["grid"].require(nodes, rows=rows, columns=columns)
+    sides = _sides(nodes, rows, columns)
+    assert sides is not None
+    return _numbered(nx.grid_2d_graph(*sides))
+
+
+def _no_torus(nodes: int, rows: int | None = None, columns: int | None = None) -> str | None:
+    if nodes < 4:
+        return "needs at least 4 nodes"
+    sides = _sides(nodes, rows, columns)
+    if sides is None:
+        return _sides_wanted(rows, columns)
+    if min(sides) < 2:
+        return "needs two sides of at least 2 nodes (a single row is a ring)"
+    return None
+
+
+@topology(
+    "torus",
+    "static",
+    summary="a 2-D grid whose rows and columns wrap around, as close to square as n allows",
+    source="folklore; spectral gap (2/5)(1 - cos(2 pi/a)) for a x a, a >= 3, with weights 1/5",
+    obstacle=_no_torus,
+    weights="uniform",
+)
+def torus_graph(nodes: int, rows: int | None = None, columns: int | None = None) -> Graph:
+    """Build the rows x columns torus; node number = row * columns + column.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of nodes, at least 4 and not prime.
+    rows, columns : int, optional
+        The sides, at least 2. Default: the factors of `nodes` closest to each other, fewer rows than columns.
+
+    Raises
+    ------
+    GraphError
+        If the sides do not multiply to the number of nodes, or one of them is 1.
+
+    Notes
+    -----
+    Where a side is 2, the step forward and the step back reach the same node: one edge, not two, so that the degree
+    is 3 (2 x k) or 2 (2 x 2) instead of 4. The graph stays regular.
+
+    Examples
+    --------
+    >>> sorted(torus_graph(12)[0])
+    [1, 3, 4, 8]
+    """
+    TOPOLOGIES["torus"].require(nodes, rows=rows, columns=columns)
+    sides = _sides(nodes, rows, columns)
+    assert sides is not None
+    return _numbered(nx.grid_2d_graph(*sides, periodic=True))
+
+
+@topology(
+    "hypercube",
+    "static",
+    summary="nodes exchange with those whose number differs in one bit (n a power of two)",
+    source="folklore; spectral gap 2/(1 + log2 n) with uniform weights",
+    obstacle=_no_power_of_two,
+    weights="uniform",
+)
+def hypercube_graph(nodes: int) -> Graph:
+    """Build the hypercube: i and j are neighbours if i XOR j is a power of two.
+
+    Raises
+    ------
+    GraphError
+        If the number of nodes is not a power of two.
+
+    Examples
+    --------
+    >>> sorted(hypercube_graph(8)[5])
+    [1, 4, 7]
+    """
+    TOPOLOGIES["hypercube"].require(nodes)
+    return _numbered(nx.hypercube_graph(nodes.bit_length() - 1))
+
+
+@topology(
+    "star",
+    "static",
+    summary="every node exchanges with node 0 only",
+    source="folklore; spectral gap 1/n with Metropolis-Hastings weights",
+)
+def star_graph(nodes: int) -> Graph:
+    """Build the star with node 0 at its centre.
+
+    Raises
+    ------
+    GraphError
+        If there are fewer than 2 nodes.
+
+    Examples
+    --------
+    >>> list(star_graph(4).edges)
+    [(0, 1), (0, 2), (0, 3)]
+    """
+    TOPOLOGIES["star"].require(nodes)
+    return _numbered(nx.star_graph(nodes - 1))
+
+
+@topology(
+    "complete",
+    "static",
+    summary="every node exchanges with every other; exact after one round",
+    source="folklore",
+    weights="uniform",
+)
+def complete_graph(nodes: int) -> Graph:
+    """Build the complete graph, on which gossip is an all-reduce.
+
+    Raises
+    ------
+    GraphError
+        If there are fewer than 2 nodes.
+
+    Examples
+    --------
+    >>> complete_graph(5).number_of_edges()
+    10
+    """
+    TOPOLOGIES["complete"].require(nodes)
+    return _numbered(nx.complete_graph(nodes))
+
+
+@topology(
+    "exponential",
+    "static",
+    summary="node i receives from i + 1, i + 2, i + 4, ... (mod n)",
+    source="Ying, Yuan, Chen, Hu, Pan, Yin 2021 (arXiv 2110.13363)",
+    weights="uniform",
+    directed=True,
+)
+def exponential_graph(nodes: int) -> nx.DiGraph[int]:
+    """Build the static exponential graph: i receives from i + 2^j (mod n), j = 0 ... ceil(log2 n) - 1.
+
+    Raises
+    ------
+    GraphError
+        If there are fewer than 2 nodes.
+
+    Notes
+    -----
+    Every node also sends to ceil(log2 n) others, i - 2^j. With uniform weights 1/(1 + ceil(log2 n)) the spectral gap
+    is 2/(1 + ceil(log2 n)) for even n and larger for odd n.
+
+    References
+    ----------
+    .. [1] B. Ying, K. Yuan, Y. Chen, H. Hu, P. Pan, W. Yin, "Exponential Graph is Provably Efficient for
+       Decentralized Deep Training", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> sorted(exponential_graph(6).predecessors(0))
+    [1, 2, 4]
+    """
+    TOPOLOGIES["exponential"].require(nodes)
+    offsets = [1 << j for j in range((nodes - 1).bit_length())]
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(nodes))
+    graph.add_edges_from(((i + offset) % nodes, i) for i in range(nodes) for offset in offsets)
+    return graph
+
+
+def _no_regular(nodes: int, degree: int = 4, seed: int | np.random.Generator = 0) -> str | None:
+    del seed
+    if degree < 1:
+        raise InputError(f"degree must be at least 1, got {degree}")
+    if nodes <= degree:
+        return f"of degree {degree} needs more than {degree} nodes"
+    if nodes * degree % 2:
+        return f"of odd degree {degree} needs an even number of nodes"
+    return "of degree 1 is connected for 2 nodes only" if degree == 1 and nodes > 2 else None
+
+
+@topology(
+    "random-regular",
+    "static",
+    summary="a connected graph drawn at random among those in which every node has the same degree",
+    source="Kim, Vu 2003 (generator); Friedman 2008 (its gap is near the best a regular graph can have)",
+    obstacle=_no_regular,
+    weights="uniform",
+)
+def random_regular_graph(nodes: int, degree: int = 4, seed: int | np.random.Generator = 0) -> Graph:
+    """Draw a random regular graph, again until it is connected.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of nodes, more than `degree`; nodes * degree must be even.
+    degree : int, default 4
+        Number of neighbours of every node.
+    seed : int or numpy.random.Generator, default 0
+        Source of randomness.
+
+    Raises
+    ------
+    GraphError
+        If no such graph exists, or no connected one was found (only likely at degree 2, where a draw is mostly
+        several cycles).
+
+    Examples
+    --------
+    >>> set(dict(random_regular_graph(10, degree=3).degree).values())
+    {3}
+    """
+    TOPOLOGIES["random-regular"].require(nodes, degree=degree)
+    rng: Any = np.random.default_rng(seed)
+    for _ in range(MAX_DRAWS):
+        graph = nx.random_regular_graph(degree, nodes, seed=rng)
+        if nx.is_connected(graph):
+            return _numbered(graph)
+    raise GraphError(
+        f"none of {MAX_DRAWS} random graphs of {nodes} nodes with degree {degree} was connected: degree 3 or more "
+        "nearly always is, and the connected graph of degree 2 is the topology ring"
+    )
+
+
+def _no_erdos_renyi(nodes: int, probability: float | None = None, seed: int | np.random.Generator = 0) -> str | None:
+    del seed
+    if probability is not None and not 0 < probability <= 1:
+        raise InputError(f"probability must be above 0 and at most 1, got {probability}")
+    return None if nodes >= 2 else "needs at least 2 nodes"
+
+
+@topology(
+    "erdos-renyi",
+    "static",
+    summary="every pair of nodes is an edge with the same probability, drawn until connected",
+    source="Gilbert 1959; Erdos, Renyi 1959",
+    obstacle=_no_erdos_renyi,
+)
+def erdos_renyi_graph(nodes: int, probability: float | None = None, seed: int | np.random.Generator = 0) -> Graph:
+    """Draw an Erdos-Renyi graph G(n, p), again until it is connected.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of nodes, at least 2.
+    probability : float, optional
+        Probability of each edge. Default: min(1, 2 ln(n)/n), twice the threshold of connectivity.
+    seed : int or numpy.random.Generator, default 0
+        Source of randomness.
+
+    Raises
+    ------
+    GraphError
+        If no connected graph was found in a bounded number of draws.
+
+    Examples
+    --------
+    >>> nx.is_connected(erdos_renyi_graph(20, seed=1))
+    True
+    """
+    TOPOLOGIES["erdos-renyi"].require(nodes, probability=probability)
+    p = min(1.0, 2 * log(nodes) / nodes) if probability is None else probability
+    rng: Any = np.random.default_rng(seed)
+    for _ in range(MAX_DRAWS):
+        graph = nx.complete_graph(nodes) if p == 1 else nx.fast_gnp_random_graph(nodes, p, seed=rng)
+        if nx.is_connected(graph):
+            return _numbered(graph)
+    raise GraphError(
+        f"none of {MAX_DRAWS} random graphs of {nodes} nodes with edge probability {p:.4g} was connected; "
+        f"above ln(n)/n = {log(nodes) / nodes:.4g} most are"
+    )

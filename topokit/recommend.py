@@ -1,0 +1,279 @@
+"""Which topology to take: every family that exists for a number of nodes, ranked by what consensus costs in messages.
+
+The rule is simple on purpose. A node sends its messages one after the other, so that a round costs as much as its
+busiest node has to send; the score is that number times the rounds that shrink every consensus error 1000 times: the
+model sizes that the busiest node sends until the nodes agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from topokit.averaging import worst_case_rounds
+from topokit.design import design  # which fills the registry
+from topokit.errors import ConvergenceError, GraphError, InputError
+from topokit.registry import TOPOLOGIES, Topology
+from topokit.schedule import Schedule
+
+__all__ = ["Candidate", "Recommendation", "recommend"]
+
+FACTOR = 1000
+MAX_COMPLETE = 300  # nodes; above, the complete graph is not built, as nothing about it is unknown
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One family, and how it fares.
+
+    Attributes
+    ----------
+    name : str
+        Name of the topology.
+    parameters : mapping
+        Parameters it was built with, its seed included where it is random.
+    ranked : bool
+        Whether it fits the limits and was measured; `why` tells why not.
+    why : str
+        What speaks for it, or against it.
+    schedule : Schedule or None
+        The schedule itself, where it was built.
+    period : int or None
+        Number of rounds of a period.
+    max_degree : int or None
+        Most messages that a node sends in a round.
+    rounds : int or None
+        Rounds that shrink every consensus error 1000 times.
+    score : int or None
+        ``max_degree * rounds``: messages that the busiest node sends until then. Less is better.
+    exact : bool or None
+        Whether a period averages exactly.
+    contraction : float or None
+        ||period - J||_2.
+    symmetric : bool or None
+        Whether all messages are exchanges with equal weights.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    ranked: bool
+    why: str
+    schedule: Schedule | None = field(default=None, repr=False)
+    period: int | None = None
+    max_degree: int | None = None
+    rounds: int | None = None
+    score: int | None = None
+    exact: bool | None = None
+    contraction: float | None = None
+    symmetric: bool | None = None
+
+    @property
+    def label(self) -> str:
+        """The name with the parameters that were chosen, for instance ``random-regular degree=4 seed=0``."""
+        return " ".join([self.name, *(f"{name}={value}" for name, value in self.parameters.items())])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the candidate as JSON values: the attributes under their names, without the schedule."""
+        names = (
+            "name",
+            "ranked",
+            "why",
+            "period",
+            "max_degree",
+            "rounds",
+            "score",
+            "exact",
+            "contraction",
+            "symmetric",
+        )
+        return {"parameters": dict(self.parameters), **{name: getattr(self, name) for name in names}}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Every family, best first, those that are out last.
+
+    Attributes
+    ----------
+    nodes : int
+    candidates : tuple of Candidate
+    """
+
+    nodes: int
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def best(self) -> Candidate | None:
+        """The first candidate, or None where nothing fits the limits."""
+        return next((c for c in self.candidates if c.ranked), None)
+
+    def sentence(self) -> str:
+        """Say what to take and why.
+
+        Examples
+        --------
+        >>> print(recommend(12).sentence())
+        one-peer-exponential needs the fewest messages of all but all-to-all exchanges until every error has shrunk 1000 times: 19 from the busiest node (1 a round, 19 rounds); next: torus with 56
+        """  # noqa: E501
+        ranked = [c for c in self.candidates if c.ranked]
+        if not ranked:
+            return f"nothing fits: {self._way_out()}"
+        best = ranked[0]
+        aside = min(c.score or 0 for c in ranked) < (best.score or 0)
+        fewest = "the fewest messages of all but all-to-all exchanges" if aside else "the fewest messages"
+        text = (
+            f"{best.label} needs {fewest} until every error has shrunk {FACTOR} times: {best.score} from the "
+            f"busiest node ({best.max_degree} a round, {_count(best.rounds or 0, 'round')})"
+        )
+        if best.exact:
+            text += f"; it is exact after {_count(best.period or 0, 'round')}"
+        if len(ranked) > 1:
+            text += f"; next: {ranked[1].name} with {ranked[1].score}{_drawback(best, ranked[1])}"
+        return text
+
+    def _way_out(self) -> str:
+        degrees = [(c.max_degree, c.name) for c in self.candidates if c.max_degree is not None]
+        if not degrees:
+            return "; ".join(f"{c.name} {c.why}" for c in self.candidates)
+        degree, name = min(degrees, key=lambda pair: pair[0])
+        return f"the smallest degree among what exists for {_count(self.nodes, 'node')} is {degree} ({name})"
+
+
+def recommend(nodes: int, *, max_degree: int | None = None, undirected: bool = False, seed: int = 0) -> Recommendation:
+    """Rank every topology that exists for a number of nodes and fits the limits.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of nodes, at least 2.
+    max_degree : int, optional
+        Most messages that a node may send, and receive, in a round.
+    undirected : bool, default False
+        Whether every message must be an exchange: all matrices symmetric.
+    seed : int, default 0
+        Seed of the random families.
+
+    Returns
+    -------
+    Recommendation
+        Ranked by ``score`` (see the module); among equals, exact averaging comes first, then symmetric matrices, then
+        the shorter period. The complete graph of more than three nodes comes last: an all-reduce gives the same mean
+        for 2(n-1)/n messages a node instead of n-1.
+
+    Raises
+    ------
+    InputError
+        If a number makes no sense.
+
+    Examples
+    --------
+    >>> recommend(16).best.name
+    'one-peer-hypercube'
+    >>> recommend(12, max_degree=2, undirected=True).best.label
+    'ring'
+    """
+    if nodes < 2:
+        raise InputError(f"a topology needs at least 2 nodes, got {nodes}")
+    if max_degree is not None and max_degree < 1:
+        raise InputError(f"max_degree must be at least 1, got {max_degree}: a node that sends nothing never agrees")
+    candidates = [_candidate(entry, nodes, max_degree, undirected, seed) for entry in TOPOLOGIES.values()]
+    return Recommendation(nodes, tuple(sorted(candidates, key=lambda c: _order(c, nodes))))
+
+
+def _order(candidate: Candidate, nodes: int) -> tuple[object, ...]:
+    return (
+        not candidate.ranked,
+        candidate.ranked and _all_to_all(nodes, candidate.max_degree, candidate.rounds),
+        candidate.score or 0,
+        not candidate.exact,
+        not candidate.symmetric,
+        candidate.period or 0,
+    )
+
+
+def _candidate(entry: Topology, nodes: int, max_degree: int | None, undirected: bool, seed: int) -> Candidate:
+    parameters: dict[str, Any] = {}
+    if "degree" in entry.parameters:
+        degree = _fitting_degree(entry, nodes, max_degree)
+        parameters["degree"] = entry.parameters["degree"] if degree is None else degree
+    if "seed" in entry.parameters:
+        parameters["seed"] = seed
+
+    def out(why: str, **facts: Any) -> Candidate:
+        return Candidate(entry.name, parameters, False, why, **facts)
+
+    obstacle = entry.obstacle(nodes, **parameters)
+    if obstacle is not None:
+        near = " or ".join(map(str, entry.nearest(nodes, **parameters)))
+        return out(f"{obstacle}: {near} would do" if near else obstacle)
+    if undirected and entry.directed:
+        return out("its messages go one way, and exchanges were asked for")
+    try:
+        facts = _facts(entry, nodes, parameters)
+    except (GraphError, ConvergenceError) as error:
+        return out(str(error))
+    most, rounds = facts["max_degree"], facts["rounds"]
+    if max_degree is not None and most > max_degree:
+        return out(f"a node sends {_count(most, 'message')} a round, more than {max_degree}", **facts)
+    if undirected and not facts["symmetric"]:
+        return out("its messages go one way, and exchanges were asked for", **facts)
+    if rounds is None:
+        return out("does not shrink every error", **facts)
+    return Candidate(entry.name, parameters, True, _why(nodes, facts), score=rounds * most, **facts)
+
+
+def _fitting_degree(entry: Topology, nodes: int, max_degree: int | None) -> int | None:
+    """Give the largest degree up to the default that exists and fits the limit."""
+    default = int(entry.parameters["degree"])
+    most = default if max_degree is None else min(default, max_degree)
+    return next((d for d in range(most, 1, -1) if entry.obstacle(nodes, degree=d) is None), None)
+
+
+def _facts(entry: Topology, nodes: int, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    if entry.name == "complete" and nodes > MAX_COMPLETE:
+        # Known without building its n(n - 1) messages.
+        return dict(max_degree=nodes - 1, period=1, rounds=1, exact=True, contraction=0.0, symmetric=True)
+    schedule = design(entry.name, nodes, **parameters)
+    return {
+        "schedule": schedule,
+        "period": schedule.period,
+        "max_degree": max(int(max(W.in_degree.max(), W.out_degree.max())) for W in schedule.rounds),
+        "rounds": worst_case_rounds(schedule.rounds, FACTOR),
+        "exact": schedule.claims.exact_averaging,
+        "contraction": schedule.claims.period_contraction,
+        "symmetric": schedule.claims.symmetric,
+    }
+
+
+def _why(nodes: int, facts: Mapping[str, Any]) -> str:
+    after = _count(facts["period"], "round")
+    if facts["exact"]:
+        if _all_to_all(nodes, facts["max_degree"], facts["rounds"]):
+            return f"exact after 1 round, but an all-reduce is too, with {2 * (nodes - 1) / nodes:.3g} messages a node"
+        return f"exact after {after}"
+    if facts["contraction"] is None:
+        return f"{_count(facts['rounds'], 'round')} shrink every error {FACTOR} times"
+    contraction = facts["contraction"]
+    left = f"leaves {contraction:.4g} of the worst error"
+    if contraction > 0.9999:
+        left = f"takes {1 - contraction:.2g} off the worst error"
+    return f"a round {left}" if facts["period"] == 1 else f"a period of {after} {left}"
+
+
+def _all_to_all(nodes: int, max_degree: int | None, rounds: int | None) -> bool:
+    return max_degree == nodes - 1 > 2 and rounds == 1
+
+
+def _drawback(best: Candidate, second: Candidate) -> str:
+    if second.score != best.score:
+        return ""
+    if best.exact and not second.exact:
+        return " too, but not exact"
+    if best.symmetric and not second.symmetric:
+        return " too, but its messages go one way"
+    return " too"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,186 @@
+"""Checkpoints: per node, atomic, enough to go on along the same trajectory.
+
+A checkpoint is a folder ``step-00000100`` with one file for each rank, which holds the state of that rank's nodes by
+node number, so that a run can go on with another number of ranks. The folder gets its name when all files are on
+disk: what is there is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from topokit.errors import InputError
+from topokit.files import read_bytes, replacing, write_text
+from topokit_trainer.nodes import Nodes
+from topokit_trainer.world import World
+
+__all__ = ["Checkpoints", "Progress"]
+
+VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a run is, besides its nodes.
+
+    Attributes
+    ----------
+    step : int
+        Steps taken.
+    seconds : float
+        Time spent training, over all starts.
+    engine : str
+        The gradient engine in use.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    engine: str = ""
+
+
+class Checkpoints:
+    """Checkpoints in one folder.
+
+    Parameters
+    ----------
+    folder : Path
+    world : World
+    trajectory : dict
+        Settings that decide the trajectory, and the schedule's hash; a checkpoint made with others is refused.
+    keep : int
+        How many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, world: World, trajectory: dict[str, Any], keep: int) -> None:
+        self.folder, self.world, self.trajectory, self.keep = folder, world, trajectory, keep
+
+    def newest(self) -> Path | None:
+        """Give the newest complete checkpoint."""
+        complete = self._complete()
+        return complete[-1] if complete else None
+
+    def save(self, nodes: Nodes, progress: Progress) -> None:
+        """Write a checkpoint; all ranks call this together."""
+        target = self.folder / f"step-{progress.step:08d}"
+        temporary = self.folder / f".{target.name}.tmp"
+        if self.world.rank == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            header = {"version": VERSION, "trajectory": self.trajectory, "progress": vars(progress)}
+            write_text(temporary / "run.json", json.dumps(header, indent=1, sort_keys=True) + "\n")
+        self.world.barrier()
+        local = nodes.batches.local
+        content = {
+            "messages_sent": nodes.messages_sent,
+            "bytes_sent": nodes.exchange.bytes_sent,
+            "losses": [loss.cpu() for loss in nodes.losses],
+            "nodes": {node: _node_state(nodes, row) for row, node in enumerate(local)},
+        }
+        with replacing(temporary / f"nodes-{local.start}-{local.stop - 1}.pt") as file:
+            torch.save(content, file)
+        self.world.barrier()
+        if self.world.rank == 0:
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.rename(target)
+            for old in self._complete()[: -self.keep]:
+                shutil.rmtree(old)
+        self.world.barrier()
+
+    def progress(self) -> Progress | None:
+        """Give how far the newest checkpoint is, or None where there is none.
+
+        Raises
+        ------
+        InputError
+            If it was made with other settings, or cannot be read.
+        """
+        path = self.newest()
+        if path is None:
+            return None
+        try:
+            header = json.loads(read_bytes(path / "run.json"))
+            version, trajectory, progress = header["version"], header["trajectory"], header["progress"]
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{path / 'run.json'} is damaged; remove {path} to go on from an older one") from error
+        if version != VERSION:
+            raise InputError(f"{path} has version {version}, this topokit reads version {VERSION}")
+        for name, now in self.trajectory.items():
+            if trajectory.get(name) != now:
+                raise InputError(
+                    f"{self.folder.parent} holds a run with {name} {trajectory.get(name)!r}, not {now!r}; "
+                    "give the settings it was started with, another --out, or --overwrite"
+                )
+        return Progress(**progress)
+
+    def load(self, nodes: Nodes) -> None:
+        """Take over the newest checkpoint.
+
+        Raises
+        ------
+        InputError
+            If a file is unreadable, or nodes of this rank are missing.
+        """
+        path, local = self.newest(), nodes.batches.local
+        if path is None:
+            return
+        found: dict[int, Any] = {}
+        files = []
+        for file in sorted(path.glob("nodes-*.pt")):
+            low, high = map(int, file.stem.split("-")[1:])
+            if high >= local.start and low < local.stop:
+                content = _read(file)
+                files.append((low, content))
+                found.update(content["nodes"])
+        missing = [node for node in local if node not in found]
+        if missing:
+            raise InputError(f"{path} holds no state of node {missing[0]}; remove it to go on from an older checkpoint")
+        _load_node_states(nodes, [found[node] for node in local])
+        files.sort(key=lambda pair: pair[0])
+        nodes.messages_sent = files[0][1]["messages_sent"]
+        nodes.exchange.bytes_sent = files[0][1]["bytes_sent"]
+        # The losses since the last evaluation, put together again, whichever ranks they were saved by.
+        offset = local.start - files[0][0]
+        together = zip(*(content["losses"] for _, content in files), strict=True)
+        rows = [torch.cat(parts)[offset : offset + len(local)] for parts in together]
+        nodes.losses = [row.to(nodes.world.device) for row in rows]
+
+    def _complete(self) -> list[Path]:
+        return sorted(p for p in self.folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{file} cannot be read ({reason}); remove {file.parent} to go on from an older one"
+        ) from error
+    return content
+
+
+def _node_state(nodes: Nodes, row: int) -> dict[str, Any]:
+    return {
+        "parameters": [stack.detach()[row].cpu() for stack in nodes.stacks.stacks],
+        "buffers": {name: stack[row].cpu() for name, stack in nodes.stacks.buffers.items()},
+        "optimizer": nodes.optimizer.state_of(row),
+    }
+
+
+@torch.no_grad()
+def _load_node_states(nodes: Nodes, states: list[dict[str, Any]]) -> None:
+    for row, state in enumerate(states):
+        for stack, values in zip(nodes.stacks.stacks, state["parameters"], strict=True):
+            stack[row].copy_(values)
+        for name, value in state["buffers"].items():
+            nodes.stacks.buffers[name][row].copy_(value)
+    nodes.optimizer.load_states([state["optimizer"] for state in states])

@@ -1,0 +1,170 @@
+"""What a training run is asked to do: one frozen dataclass, read by the command line, `torchrun` and Python alike.
+
+Importing this module loads no PyTorch, so that `--help` and validation stay quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from topokit.errors import InputError
+from topokit_trainer.catalog import ALGORITHMS, DATASETS, MODELS, OPTIMIZERS
+
+__all__ = ["TrainConfig", "add_arguments", "config_from_arguments"]
+
+DTYPES = ("float32", "float64", "bfloat16")
+
+
+def option(default: Any, text: str) -> Any:
+    """Declare a field with the help text that every command line shows for it."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of one training run; each is also an option of `topokit train` and `python -m topokit_trainer`.
+
+    Raises
+    ------
+    InputError
+        When a value cannot be used; the message names the option.
+
+    Examples
+    --------
+    >>> TrainConfig(steps=10).batch_size
+    32
+    >>> TrainConfig(lr=-1)
+    Traceback (most recent call last):
+    ...
+    topokit.errors.InputError: --lr must be at least 0, got -1
+    """
+
+    algorithm: str = option("dsgd", "dsgd (gossip along the schedule) or allreduce (exact averaging of gradients)")
+    order: Literal["atc", "awc"] = option(
+        "atc", "dsgd: atc mixes after the step, awc mixes the values before it, so that exchange and gradient overlap"
+    )
+    local_steps: int = option(1, "gradient steps of each node between two rounds of mixing")
+    data: str = option("digits", "digits (embedded), mnist (needs --data-path), or package.module:function")
+    data_path: Path | None = option(None, "folder with files in MNIST format")
+    partition: Literal["iid", "dirichlet"] = option("iid", "how the training data is dealt to the nodes")
+    alpha: float = option(0.1, "Dirichlet concentration: small is heterogeneous")
+    model: str = option("mlp", "mlp, cnn, or package.module:function that returns a torch module")
+    optimizer: str = option("sgd", "sgd, adam or adamw (any torch optimizer from Python)")
+    lr: float = option(0.1, "learning rate")
+    momentum: float = option(0.0, "momentum of sgd")
+    weight_decay: float = option(0.0, "weight decay")
+    lr_schedule: Literal["constant", "cosine", "step"] = option(
+        "constant", "learning rate over the run: constant, cosine to zero, or step (a tenth after 1/2 and after 3/4)"
+    )
+    batch_size: int = option(32, "samples of each node in a step")
+    steps: int = option(200, "gradient steps of each node")
+    clip: float | None = option(None, "largest norm of a node's gradient")
+    perturb: float = option(0.0, "standard deviation of the noise added to each node's starting point")
+    seed: int = option(0, "seed of initial model, partition, batches and noise")
+    dtype: Literal["float32", "float64", "bfloat16"] = option("float32", "number type of the parameters")
+    device: str = option("auto", "cpu, cuda, cuda:1 ...; auto takes a GPU where there is one")
+    backend: Literal["auto", "gloo", "nccl"] = option("auto", "torch.distributed backend")
+    gradients: Literal["auto", "vmap", "loop"] = option(
+        "auto", "how several nodes on one rank compute gradients: vmap, loop, or the faster by measurement"
+    )
+    eval_every: int = option(50, "steps between two evaluations")
+    checkpoint_every: int = option(50, "steps between two checkpoints; 0 writes none")
+    keep_checkpoints: int = option(2, "how many of the newest checkpoints stay on disk")
+    timeout: float = option(60.0, "seconds a rank waits for another before the run ends with an error")
+    threads: int | None = option(None, "threads of each process (PyTorch's choice when not given)")
+    out: Path | None = option(None, "folder of the run: configuration, metrics, checkpoints, plot")
+    overwrite: bool = option(False, "replace what --out holds instead of going on with it")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be used."""
+        hints = get_type_hints(type(self))
+        for name in (f.name for f in fields(self)):
+            choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
+            if choices and getattr(self, name) not in choices:
+                raise InputError(f"{flag(name)} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        for name in ("data_path", "out"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        at_least: dict[str, float] = {
+            **dict.fromkeys(("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints"), 1),
+            **dict.fromkeys(("lr", "momentum", "weight_decay", "perturb", "seed", "checkpoint_every"), 0),
+        }
+        for name, low in at_least.items():
+            if not getattr(self, name) >= low:
+                raise InputError(f"{flag(name)} must be at least {low}, got {getattr(self, name)}")
+        above_zero = {name: getattr(self, name) for name in ("alpha", "timeout", "clip", "threads")}
+        for name, value in above_zero.items():
+            if value is not None and not value > 0:
+                raise InputError(f"{flag(name)} must be above 0, got {value}")
+        for name, known in (
+            ("algorithm", ALGORITHMS),
+            ("data", DATASETS),
+            ("model", MODELS),
+            ("optimizer", OPTIMIZERS),
+        ):
+            value = getattr(self, name)
+            own = ":" in value and name in ("data", "model")
+            if value not in known and not own:
+                extra = ", or package.module:function" if name in ("data", "model") else ""
+                raise InputError(f"{flag(name)} must be one of {', '.join(known)}{extra}; got {value!r}")
+        if self.data == "mnist" and self.data_path is None:
+            raise InputError("--data mnist needs --data-path, a folder with files in MNIST format")
+        if self.momentum and self.optimizer != "sgd":
+            raise InputError(f"--momentum belongs to sgd; {self.optimizer} would ignore it")
+        if self.algorithm == "allreduce" and (self.order != "atc" or self.local_steps != 1):
+            raise InputError("--algorithm allreduce averages gradients at every step; --order and --local-steps "
+                             "belong to dsgd")  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings as plain JSON values."""
+        return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()}
+
+    def trajectory(self) -> dict[str, Any]:
+        """Give the settings that decide the trajectory: a run goes on only where these are unchanged."""
+        elsewhere = {"out", "overwrite", "timeout", "keep_checkpoints", "checkpoint_every", "threads", "backend"}
+        return {name: value for name, value in self.to_dict().items() if name not in elsewhere}
+
+
+def flag(name: str) -> str:
+    """Give the command-line spelling of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one option for each field of `TrainConfig` to an argparse parser."""
+    hints = get_type_hints(TrainConfig)
+    for f in fields(TrainConfig):
+        hint, text = hints[f.name], f.metadata["help"]
+        if hint is bool:
+            parser.add_argument(flag(f.name), action="store_true", help=text)
+            continue
+        choices = get_args(hint) if get_origin(hint) is Literal else None
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)] if choices is None else []
+        parser.add_argument(
+            flag(f.name),
+            type=str if choices else (kinds[0] if kinds else hint),
+            choices=choices,
+            default=f.default,
+            help=f"{text} (default: {'none' if f.default is None else f.default})",
+        )
+
+
+def config_from_arguments(values: Mapping[str, Any] | argparse.Namespace) -> TrainConfig:
+    """Build the configuration from parsed options; other entries are left alone."""
+    entries = vars(values) if isinstance(values, argparse.Namespace) else values
+    return TrainConfig(**{f.name: entries[f.name] for f in fields(TrainConfig) if f.name in entries})
+
+
+def arguments_from_config(config: TrainConfig) -> Sequence[str]:
+    """Give the command-line options that lead to this configuration (for starting ranks)."""
+    words: list[str] = []
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if value == f.default:
+            continue
+        words += [flag(f.name)] if value is True else [flag(f.name), str(value)]
+    return words

@@ -1,0 +1,138 @@
+"""How good the nodes are: the averaged model, and each node's own, on the test set."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from topokit_trainer.consensus import consensus_distance, node_mean
+from topokit_trainer.gradients import GradientEngine
+from topokit_trainer.stacks import LossFunction, NodeStacks
+from topokit_trainer.world import World
+
+__all__ = ["Evaluation", "Evaluator"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Quality of the nodes at one moment.
+
+    Attributes
+    ----------
+    loss, accuracy : float
+        Of the averaged model: the mean of the nodes' parameters.
+    node_loss_mean, node_loss_worst, node_accuracy_mean, node_accuracy_worst : float
+        Over the nodes' own models.
+    consensus_distance : float
+        Root mean square distance of the nodes' parameters from their mean.
+    """
+
+    loss: float
+    accuracy: float
+    node_loss_mean: float
+    node_loss_worst: float
+    node_accuracy_mean: float
+    node_accuracy_worst: float
+    consensus_distance: float
+
+
+class Evaluator:
+    """Evaluates the nodes on a test set.
+
+    Parameters
+    ----------
+    stacks, engine, loss, world
+        As in training.
+    nodes : int
+        Number of nodes of the whole run.
+    dataset : Dataset
+        The test set, map-style.
+    dtype : torch.dtype
+        Number type of the inputs.
+    chunk : int
+        Samples evaluated at once.
+    """
+
+    def __init__(
+        self,
+        stacks: NodeStacks,
+        engine: GradientEngine,
+        loss: LossFunction,
+        nodes: int,
+        dataset: Dataset[Any],
+        world: World,
+        dtype: torch.dtype,
+        chunk: int = 512,
+    ) -> None:
+        self.stacks, self.engine, self.loss, self.nodes = stacks, engine, loss, nodes
+        self.dataset, self.world, self.dtype, self.chunk = dataset, world, dtype, chunk
+        self.average = copy.deepcopy(stacks.template)
+
+    @torch.no_grad()
+    def __call__(self) -> Evaluation:
+        """Evaluate the averaged model and every node's own; all ranks get the result."""
+        means = self.load_average()
+        self.average.eval()
+        averaged = self._measure(lambda x: self.average(x).unsqueeze(0), rows=1)
+        own = self._measure(self.engine.forward, rows=self.stacks.rows)
+        every = torch.cat(self.world.gather(own.cpu()))
+        return Evaluation(
+            loss=float(averaged[0, 0]),
+            accuracy=float(averaged[0, 1]),
+            node_loss_mean=float(every[:, 0].mean()),
+            node_loss_worst=float(every[:, 0].max()),
+            node_accuracy_mean=float(every[:, 1].mean()),
+            node_accuracy_worst=float(every[:, 1].min()),
+            consensus_distance=consensus_distance(self.stacks.stacks, self.nodes, self.world, means),
+        )
+
+    def load_average(self) -> list[Tensor]:
+        """Put the mean of all nodes into the averaged model; give the means of the stacks.
+
+        Changing buffers (BatchNorm's statistics) are averaged as well; of counters, which cannot be, the largest
+        is taken.
+        """
+        means = node_mean(self.stacks.stacks, self.nodes, self.world)
+        buffers = {}
+        for name, stack in self.stacks.buffers.items():
+            if stack.is_floating_point():
+                buffers[name] = node_mean([stack.flatten(1)], self.nodes, self.world)[0].view(stack.shape[1:])
+            else:
+                buffers[name] = torch.stack([t.to(stack.device) for t in self.world.gather(stack.amax(0).cpu())]).amax(
+                    0
+                )
+        self.stacks.load_average(self.average, means, buffers)
+        return means
+
+    def _measure(self, forward: Callable[[Tensor], Tensor], rows: int) -> Tensor:
+        totals = torch.zeros((rows, 2), dtype=torch.float64)
+        count = 0
+        for inputs, targets in self._batches():
+            outputs = forward(inputs)
+            count += len(targets)
+            for row in range(rows):
+                totals[row, 0] += float(self.loss(outputs[row], targets)) * len(targets)
+                totals[row, 1] += float((outputs[row].argmax(1) == targets).sum())
+        return totals / count
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        device = self.world.device
+        if isinstance(self.dataset, TensorDataset):
+            x, y = (t.to(device) for t in self.dataset.tensors)
+            pairs: Any = zip(torch.split(x, self.chunk), torch.split(y, self.chunk), strict=True)
+        else:
+            pairs = DataLoader(self.dataset, batch_size=self.chunk)
+        for inputs, targets in pairs:
+            inputs = inputs.to(device)
+            yield (inputs.to(self.dtype) if inputs.is_floating_point() else inputs), targets.to(device)
+
+
+def averaged_state(model: nn.Module) -> dict[str, Tensor]:
+    """Give the state dict of the averaged model on the CPU, for saving."""
+    return {name: cast(Tensor, value).detach().cpu() for name, value in model.state_dict().items()}

@@ -1,0 +1,215 @@
+"""Gradients of all nodes on this rank: one module after the other, or all at once under vmap.
+
+vmap turns n small matrix products into one batched product and saves n times the overhead; but a vmapped convolution
+becomes a grouped one, which can be slower than the loop on a CPU. So both are tried once on a real batch, and the
+faster is kept for the whole run.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from topokit.errors import InputError
+from topokit_trainer.optimizers import Closure
+from topokit_trainer.seeding import keyed_seed
+from topokit_trainer.stacks import LossFunction, ModelTraits, NodeStacks
+
+__all__ = ["GradientEngine", "LoopGradients", "VmapGradients", "choose_engine"]
+
+
+class GradientEngine(Protocol):
+    """Computes the gradients of all nodes on this rank."""
+
+    name: str
+
+    def __call__(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
+        """Write the gradients of one batch a node into the stacks' ``.grad``; give the losses, shape (rows,)."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Evaluate every node's model on the same inputs (batch, ...): outputs of shape (rows, batch, ...)."""
+
+
+class LoopGradients:
+    """One node after the other, each a module whose parameters are views of the stacks.
+
+    Parameters
+    ----------
+    stacks : NodeStacks
+    loss : callable
+    random_key : callable, optional
+        ``random_key(row, step)`` seeds the forward pass of a model that draws random numbers.
+    """
+
+    name = "loop"
+
+    def __init__(
+        self, stacks: NodeStacks, loss: LossFunction, random_key: Callable[[int, int], int] | None = None
+    ) -> None:
+        self.stacks, self.loss, self.random_key = stacks, loss, random_key
+
+    def __call__(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
+        """Give the losses and leave the gradients in the stacks."""
+        return torch.stack([closure().detach() for closure in self.closures(inputs, targets, step)])
+
+    def closures(self, inputs: Tensor, targets: Tensor, step: int) -> list[Closure]:
+        """For each node, a function that computes its loss anew and leaves the gradient in its row."""
+        return [self._closure(row, inputs[row], targets[row], step) for row in range(self.stacks.rows)]
+
+    def _closure(self, row: int, x: Tensor, y: Tensor, step: int) -> Closure:
+        module = self.stacks.modules[row]
+
+        def compute() -> Tensor:
+            for gradient in self.stacks.gradients:
+                gradient[row].zero_()
+            with torch.enable_grad():
+                if self.random_key is None:
+                    loss = self.loss(module(x), y)
+                else:
+                    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+                        torch.manual_seed(self.random_key(row, step))
+                        loss = self.loss(module(x), y)
+                loss.backward()
+            return loss
+
+        return compute
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Evaluate every node's model, in evaluation mode."""
+        outputs = []
+        for module in self.stacks.modules:
+            module.eval()
+            with torch.no_grad():
+                outputs.append(module(inputs))
+            module.train()
+        return torch.stack(outputs)
+
+
+class VmapGradients:
+    """All nodes at once: one vmapped forward pass, one backward pass of the sum of the losses."""
+
+    name = "vmap"
+
+    def __init__(self, stacks: NodeStacks, loss: LossFunction) -> None:
+        self.stacks = stacks
+        model = stacks.template
+
+        def node_loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            return loss(functional_call(model, parameters, (x,)), y)
+
+        self._losses = vmap(node_loss)
+        self._outputs = vmap(lambda p, x: functional_call(model, p, (x,)), in_dims=(0, None))
+
+    def __call__(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
+        """Give the losses and leave the gradients in the stacks."""
+        leaves = {name: view.requires_grad_() for name, view in self.stacks.views(self.stacks.stacks).items()}
+        losses: Tensor = self._losses(leaves, inputs, targets)
+        # Nodes do not see one another's parameters, so the gradient of the sum is every node's own.
+        gradients = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+        for place, gradient in zip(self.stacks.views(self.stacks.gradients).values(), gradients, strict=True):
+            if gradient is None:
+                place.zero_()
+            else:
+                place.copy_(gradient)
+        return losses.detach()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Evaluate every node's model, in evaluation mode."""
+        self.stacks.template.eval()
+        with torch.no_grad():
+            outputs: Tensor = self._outputs(self.stacks.views(self.stacks.stacks), inputs)
+        self.stacks.template.train()
+        return outputs
+
+
+def choose_engine(
+    wanted: str,
+    stacks: NodeStacks,
+    loss: LossFunction,
+    traits: ModelTraits,
+    batch: tuple[Tensor, Tensor],
+    *,
+    seed: int,
+    first_node: int,
+) -> tuple[GradientEngine, str]:
+    """Give the gradient engine (``"auto"``, ``"vmap"`` or ``"loop"``) and the reason for it.
+
+    Under ``auto`` a model that vmap cannot carry (changing buffers, random numbers, unsupported operations) is looped;
+    otherwise both are timed on the batch given.
+
+    Raises
+    ------
+    InputError
+        If vmap was asked for and cannot be had; the message says why.
+    """
+
+    def random_key(row: int, step: int) -> int:
+        return keyed_seed(seed, "forward", first_node + row, step)
+
+    loop = LoopGradients(stacks, loss, random_key if traits.random else None)
+    if wanted == "loop":
+        return loop, "asked for"
+    if wanted == "auto" and stacks.rows == 1:
+        return loop, "one node on this rank"
+    obstacle = _vmap_obstacle(stacks, loss, traits, batch)
+    if obstacle is not None:
+        if wanted == "vmap":
+            raise InputError(f"--gradients vmap cannot be had for this model: {obstacle}; use loop or auto")
+        return loop, obstacle
+    vmapped = VmapGradients(stacks, loss)
+    if wanted == "vmap":
+        return vmapped, "asked for"
+    seconds = {engine.name: _seconds(engine, batch) for engine in (vmapped, loop)}
+    for gradient in stacks.gradients:
+        gradient.zero_()
+    fastest: GradientEngine = vmapped if seconds["vmap"] < seconds["loop"] else loop
+    return fastest, f"measured: vmap {1e3 * seconds['vmap']:.1f} ms, loop {1e3 * seconds['loop']:.1f} ms a step"
+
+
+def _vmap_obstacle(
+    stacks: NodeStacks, loss: LossFunction, traits: ModelTraits, batch: tuple[Tensor, Tensor]
+) -> str | None:
+    if traits.changing_buffers:
+        return f"its forward pass changes the buffer {traits.changing_buffers[0]}"
+    if traits.random:
+        return "its forward pass draws random numbers, which must be each node's own"
+    # Two rows suffice to try, on unlike parameters so that a row mixed up shows.
+    trial = NodeStacks(copy.deepcopy(stacks.template), 2, _groups(stacks))
+    with torch.no_grad():
+        for stack in trial.stacks:
+            stack[1].mul_(1.1)
+    x, y = (t[:1].expand(2, *t.shape[1:]) for t in batch)
+    try:
+        VmapGradients(trial, loss)(x, y, 0)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        return f"vmap does not support it ({str(error).splitlines()[0][:120]})"
+    vmapped = [gradient.clone() for gradient in trial.gradients]
+    LoopGradients(trial, loss)(x, y, 0)
+    for a, b in zip(vmapped, trial.gradients, strict=True):
+        tolerance = 0.05 if a.dtype in (torch.bfloat16, torch.float16) else 1e-3
+        if not (a - b).abs().max() <= tolerance * b.abs().max() + 1e-12:
+            return "vmap gives other gradients than the model alone"
+    return None
+
+
+def _groups(stacks: NodeStacks) -> list[list[str]]:
+    count = max(stacks.group_of) + 1
+    return [[s.name for s in stacks.slots if stacks.group_of[s.stack] == g] for g in range(count)]
+
+
+def _seconds(engine: GradientEngine, batch: tuple[Tensor, Tensor], repetitions: int = 3) -> float:
+    times = []
+    for _ in range(repetitions + 1):  # the first one allocates
+        start = time.perf_counter()
+        engine(*batch, 0)
+        if batch[0].is_cuda:
+            torch.cuda.synchronize(batch[0].device)
+        times.append(time.perf_counter() - start)
+    return median(times[1:])

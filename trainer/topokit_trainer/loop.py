@@ -1,0 +1,386 @@
+"""The training loop: set up, go on from a checkpoint, step, evaluate, save.
+
+Reading order: `Trainer.run` is the whole story; `Trainer._set_up` shows how the parts meet.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from math import sqrt
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim import Optimizer, lr_scheduler
+
+from topokit.errors import InputError
+from topokit.files import replacing, write_text
+from topokit.matrix import MixingMatrix
+from topokit.schedule import Schedule
+from topokit.spectral import beta
+from topokit_trainer.algorithms import make_algorithm
+from topokit_trainer.checkpoint import Checkpoints, Progress
+from topokit_trainer.config import TrainConfig
+from topokit_trainer.data import Data, NodeBatches, load_data
+from topokit_trainer.evaluation import Evaluator, averaged_state
+from topokit_trainer.gradients import GradientEngine, choose_engine
+from topokit_trainer.models import ModelFactory, model_factory
+from topokit_trainer.nodes import Nodes
+from topokit_trainer.optimizers import OptimizerFactory, SchedulerFactory, group_names, node_optimizer
+from topokit_trainer.seeding import keyed_seed
+from topokit_trainer.stacks import LossFunction, NodeStacks, model_traits
+from topokit_trainer.telemetry import Metrics, Reporter, RunFolder, describe
+from topokit_trainer.world import World, open_world
+
+__all__ = ["RunResult", "Trainer", "train"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes
+    ----------
+    metrics : list of dict
+        The evaluations, oldest first (rank 0; empty on other ranks).
+    model : Module
+        The averaged model.
+    seconds : float
+        Time spent training, over all starts.
+    engine : str
+        The gradient engine, and why it was chosen.
+    """
+
+    metrics: list[Metrics]
+    model: nn.Module
+    seconds: float
+    engine: str
+
+    @property
+    def final(self) -> Metrics:
+        """The last evaluation."""
+        return self.metrics[-1]
+
+
+def train(schedule: Schedule, config: TrainConfig | None = None, **parts: Any) -> RunResult:
+    """Train along a schedule; under a launcher every rank calls this with the same arguments.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    config : TrainConfig, optional
+    **parts
+        ``data``, ``model``, ``optimizer``, ``scheduler``, ``loss``, ``report``: as `Trainer`.
+
+    Examples
+    --------
+    >>> from topokit.design import design
+    >>> result = train(design("ring", 4), TrainConfig(steps=40, batch_size=16, checkpoint_every=0))
+    >>> result.final["accuracy"] > 0.5
+    True
+    """
+    config = config or TrainConfig()
+    with open_world(config) as world:
+        return Trainer(schedule, config, world, **parts).run()
+
+
+class Trainer:
+    """One training run on this rank.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    config : TrainConfig
+    world : World, optional
+    data : Data or pair of datasets, optional
+        Training and test set, instead of the configuration's.
+    model : callable, optional
+        Makes a fresh model, instead of the configuration's.
+    optimizer : callable, optional
+        Makes a torch optimizer for a model, as in a script for one model.
+    scheduler : callable, optional
+        Makes a torch learning-rate scheduler for an optimizer; it steps after every optimizer step.
+    loss : callable, optional
+        ``loss(outputs, targets)``, a mean over the batch. Default: cross entropy.
+    report : callable, optional
+        Gets lines for people, on rank 0.
+
+    Raises
+    ------
+    InputError
+        Before any training, on all ranks alike, when something does not fit together.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        config: TrainConfig,
+        world: World | None = None,
+        *,
+        data: Data | tuple[Any, Any] | None = None,
+        model: ModelFactory | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        loss: LossFunction = functional.cross_entropy,
+        report: Reporter | None = None,
+    ) -> None:
+        self.schedule, self.config, self.world = schedule, config, world or World()
+        self.report: Reporter = report if report and self.world.rank == 0 else lambda line: None
+        self.interrupted = False
+        self.progress = Progress()
+        self.folder = RunFolder(config.out if self.world.rank == 0 else None)
+        with self.world.agreed():
+            self._set_up(data, model, optimizer or _optimizer(config), scheduler or _scheduler(config), loss)
+        with self.world.agreed():
+            self._agree()
+
+    def _set_up(
+        self,
+        data: Data | tuple[Any, Any] | None,
+        make_model: ModelFactory | None,
+        make_optimizer: OptimizerFactory,
+        make_scheduler: SchedulerFactory | None,
+        loss: LossFunction,
+    ) -> None:
+        config, world, schedule = self.config, self.world, self.schedule
+        # Nothing here may wait for another rank: an error of this one has to reach `agreed`.
+        local = world.nodes_of(world.rank, schedule.nodes)
+        self.algorithm = make_algorithm(config)
+        self.checkpoints = self._checkpoints()
+        saved = self.checkpoints.progress() if self.checkpoints and not config.overwrite else None
+
+        self.data = load_data(config) if data is None else data if isinstance(data, Data) else Data(*data)
+        dtype = getattr(torch, config.dtype)
+        batches = NodeBatches(self.data.train, schedule.nodes, local, config, world.device, dtype)
+        first_batch = batches(0)
+
+        model = self._fresh_model(make_model, dtype)
+        traits = model_traits(model, first_batch[0][0])
+        template_optimizer = make_optimizer(model)
+        stacks = NodeStacks(model, len(local), group_names(model, template_optimizer), traits.changing_buffers)
+        optimizer = node_optimizer(stacks, make_optimizer, template_optimizer, make_scheduler)
+        self.algorithm.check(schedule, optimizer)
+        wanted = saved.engine if saved else "loop" if optimizer.needs_closure else config.gradients
+
+        def engine_for(name: str) -> tuple[GradientEngine, str]:
+            seed, first_node = config.seed, local.start
+            return choose_engine(name, stacks, loss, traits, first_batch, seed=seed, first_node=first_node)
+
+        engine, why = engine_for(wanted)
+        self._engine_for = engine_for
+        self.engine_reason = f"{engine.name} ({'as before' if saved else why})"
+        self.nodes = Nodes(stacks, engine, optimizer, batches, schedule, world, config.clip)
+        self.evaluator = Evaluator(stacks, engine, loss, schedule.nodes, self.data.test, world, dtype)
+        self.progress.engine = engine.name
+        if traits.changing_buffers:
+            self.report(
+                f"note: {traits.changing_buffers[0]} and the like stay local; the averaged model takes their mean"
+            )
+        if saved and self.checkpoints:
+            self.checkpoints.load(self.nodes)
+            self.progress = saved
+        elif config.perturb:
+            self._perturb(local)
+
+    def _fresh_model(self, make_model: ModelFactory | None, dtype: torch.dtype) -> nn.Module:
+        make = make_model or model_factory(self.config.model, self.data.sample_shape, self.data.classes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(keyed_seed(self.config.seed, "model"))
+            model = make()
+        if not isinstance(model, nn.Module):
+            raise InputError(f"the model factory gave {type(model).__name__}, not a torch module")
+        return model.to(self.world.device, dtype)
+
+    def _perturb(self, local: range) -> None:
+        for row, node in enumerate(local):
+            generator = torch.Generator().manual_seed(keyed_seed(self.config.seed, "perturb", node))
+            for stack in self.nodes.stacks.stacks:
+                noise = torch.randn(stack.shape[1], generator=generator, dtype=torch.float64) * self.config.perturb
+                stack.detach()[row].add_(noise.to(stack.device, stack.dtype))
+
+    def _checkpoints(self) -> Checkpoints | None:
+        out = self.config.out
+        if out is None:
+            return None
+        found = (out / "checkpoints").exists()
+        if not found and (out / "metrics.jsonl").exists() and not self.config.overwrite:
+            raise InputError(
+                f"{out} holds a run without checkpoints, which cannot go on; use another --out or --overwrite"
+            )
+        trajectory = self.config.trajectory() | {"schedule": self.schedule.content_hash}
+        return Checkpoints(out / "checkpoints", self.world, trajectory, self.config.keep_checkpoints)
+
+    def _agree(self) -> None:
+        """Make sure that the ranks are about to do the same thing."""
+        mine = {
+            "schedule": self.schedule.content_hash,
+            "first step": self.progress.step,
+            "engine": self.progress.engine,
+        }
+        everyone = self.world.gather(mine)
+        for what in ("schedule", "first step"):
+            for rank, other in enumerate(everyone):
+                if other[what] != everyone[0][what]:
+                    raise InputError(
+                        f"rank {rank} has {what} {other[what]}, rank 0 has {everyone[0][what]}; "
+                        "give all ranks the same files, on a folder they share"
+                    )
+        # Which engine is faster is measured, and may come out differently here and there.
+        if self.progress.engine != everyone[0]["engine"]:
+            engine, _ = self._engine_for(everyone[0]["engine"])
+            self.nodes.engine = self.evaluator.engine = engine
+            self.progress.engine = engine.name
+
+    def run(self) -> RunResult:
+        """Train to the last step and give the result; a run that was interrupted goes on where it was saved.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On SIGINT; alone, after the step under way is done and saved.
+        """
+        config = self.config
+        if config.overwrite and config.out is not None and self.world.rank == 0:
+            shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+        self.folder.open(config, self.schedule, self.progress.step)
+        self.report(f"gradients: {self.engine_reason}")
+        if self.progress.step:
+            self.report(f"going on after step {self.progress.step}")
+        else:
+            self._evaluate()
+        with self._interruptible():
+            started, before = time.perf_counter(), self.progress.seconds
+            while self.progress.step < config.steps:
+                self.nodes.measure = self._measures(self.progress.step)
+                self.algorithm.step(self.nodes, self.progress.step)
+                self.progress.step += 1
+                last = self.progress.step == config.steps
+                if last:
+                    self.algorithm.finish()
+                if self._is_evaluation(self.progress.step):
+                    self.progress.seconds = before + time.perf_counter() - started
+                    self._evaluate()
+                due = config.checkpoint_every and (self.progress.step % config.checkpoint_every == 0 or last)
+                if due or self.interrupted:
+                    self.progress.seconds = before + time.perf_counter() - started
+                    self._save()
+                if self.interrupted:
+                    raise KeyboardInterrupt
+        self._finish()
+        return RunResult(self.folder.rows, self.evaluator.average, self.progress.seconds, self.engine_reason)
+
+    def _is_evaluation(self, step: int) -> bool:
+        return step % self.config.eval_every == 0 or step == self.config.steps
+
+    def _measures(self, step: int) -> bool:
+        """Say whether the round that this step belongs to ends at an evaluation."""
+        local = self.algorithm.local_steps
+        return self._is_evaluation((step // local + 1) * local)
+
+    def _evaluate(self) -> None:
+        nodes, step = self.nodes, self.progress.step
+        quality = asdict(self.evaluator())
+        total = sum((loss.sum(dtype=torch.float64) for loss in nodes.losses), torch.zeros((), dtype=torch.float64))
+        count = len(nodes.losses) * self.schedule.nodes
+        train_loss = float(self.world.sum(total.to(self.world.device))) / count if count else None
+        wire = self.world.gather(nodes.exchange.bytes_sent)
+        rounds = self.algorithm.rounds(step)
+        row: Metrics = {
+            "step": step,
+            "round": rounds,
+            "epoch": step / nodes.batches.batches_per_epoch,
+            "train_loss": train_loss,
+            **quality,
+            "lr": nodes.optimizer.lr,
+            "contraction": nodes.contraction,
+            **self._predicted(rounds - 1 if nodes.contraction is not None else None),
+            "bytes_sent_per_node": round(nodes.messages_sent * nodes.stacks.bytes_per_node),
+            "bytes_on_the_wire": sum(wire),
+            "seconds": self.progress.seconds,
+        }
+        nodes.losses.clear()
+        nodes.contraction = None
+        if self.world.rank == 0:
+            self.folder.add(row)
+            self.report(describe(row))
+
+    def _predicted(self, round_number: int | None) -> Metrics:
+        """Give what the analysis says of a round: its contraction at worst, and of differences in random directions."""
+        if round_number is None or self.world.rank:
+            return {"contraction_bound": None, "contraction_expected": None}
+        matrix = self.schedule.round(round_number)
+        return {"contraction_bound": beta(matrix), "contraction_expected": expected_contraction(matrix)}
+
+    def _save(self) -> None:
+        if self.checkpoints and self.algorithm.at_rest(self.progress.step):
+            self.checkpoints.save(self.nodes, self.progress)
+
+    def _finish(self) -> None:
+        self.evaluator.load_average()
+        out = self.config.out
+        if out is None or self.world.rank:
+            return
+        with replacing(out / "averaged-model.pt") as file:
+            torch.save(averaged_state(self.evaluator.average), file)
+        summary = {"finished": True, "engine": self.engine_reason, "ranks": self.world.size, **self.folder.rows[-1]}
+        write_text(out / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Alone, let the step under way end and be saved on SIGINT; several ranks stop at once and have checkpoints."""
+        if self.world.size > 1 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, old)  # a second Ctrl-C ends the run at once
+
+        old = signal.signal(signal.SIGINT, remember)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, old)
+
+
+def expected_contraction(matrix: MixingMatrix) -> float:
+    """Root mean square contraction of one round for differences in random directions, ||W - J||_F / sqrt(n - 1).
+
+    Examples
+    --------
+    >>> from topokit.design import design
+    >>> round(expected_contraction(design("one-peer-exponential", 8).rounds[0]), 4)
+    0.6547
+    """
+    n = matrix.nodes
+    dense_sum = float((matrix.weight**2).sum()) - 2 * float(matrix.weight.sum()) / n + 1
+    return sqrt(max(dense_sum, 0.0) / (n - 1)) if n > 1 else 0.0
+
+
+def _optimizer(config: TrainConfig) -> OptimizerFactory:
+    kinds: dict[str, Callable[..., Optimizer]] = {
+        "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        settings["momentum"] = config.momentum
+    return lambda model: kinds[config.optimizer](model.parameters(), **settings)
+
+
+def _scheduler(config: TrainConfig) -> SchedulerFactory | None:
+    if config.lr_schedule == "cosine":
+        return lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.steps)
+    if config.lr_schedule == "step":
+        return lambda optimizer: lr_scheduler.MultiStepLR(optimizer, [config.steps // 2, 3 * config.steps // 4])
+    return None

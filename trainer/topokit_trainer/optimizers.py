@@ -1,0 +1,216 @@
+"""Any torch optimizer on node stacks.
+
+An elementwise optimizer (SGD, Adam ...) treats the stack of all nodes as one big parameter and gives every node what it
+would have got alone. Others (LBFGS, Muon, Adafactor: they look at whole tensors) run once for each node. Which is which
+is found out by trying, not from a list of names.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from topokit.errors import InputError
+from topokit_trainer.stacks import NodeStacks
+
+__all__ = ["NodeOptimizer", "OptimizerFactory", "SchedulerFactory", "group_names", "is_elementwise", "node_optimizer"]
+
+OptimizerFactory = Callable[[nn.Module], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+Closure = Callable[[], Tensor]
+
+
+class NodeOptimizer(Protocol):
+    """What the trainer needs of an optimizer of several nodes."""
+
+    needs_closure: bool
+
+    def step(self, closures: Sequence[Closure] | None = None) -> None:
+        """Take one step with the gradients in the stacks (or the closures, one for each node)."""
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first group."""
+
+    def state_of(self, row: int) -> dict[str, Any]:
+        """Give the state of one node."""
+
+    def load_states(self, states: Sequence[dict[str, Any]]) -> None:
+        """Take over the states of all nodes on this rank."""
+
+
+def group_names(model: nn.Module, optimizer: Optimizer) -> list[list[str]]:
+    """Give the parameter names of each optimizer group.
+
+    Raises
+    ------
+    InputError
+        If the optimizer was not made for this model.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = [[names.get(id(p), "") for p in group["params"] if p.requires_grad] for group in optimizer.param_groups]
+    if any("" in group for group in groups):
+        raise InputError("the optimizer holds parameters that are not the model's; build it from the model it is given")
+    return groups
+
+
+def node_optimizer(
+    stacks: NodeStacks, factory: OptimizerFactory, template: Optimizer, scheduler: SchedulerFactory | None
+) -> NodeOptimizer:
+    """Give the fastest optimizer that does for every node what the factory's would do for it alone."""
+    if is_elementwise(stacks, factory):
+        return StackedOptimizer(stacks, template, scheduler)
+    return PerNodeOptimizer(stacks, factory, scheduler)
+
+
+def _needs_closure(optimizer: Optimizer) -> bool:
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def is_elementwise(stacks: NodeStacks, factory: OptimizerFactory, steps: int = 3) -> bool:
+    """Try whether one optimizer on a stack of two nodes does what two separate optimizers do.
+
+    Examples
+    --------
+    >>> model = nn.Linear(4, 3)
+    >>> stacks = NodeStacks(model, 1, [["weight", "bias"]])
+    >>> is_elementwise(stacks, lambda m: torch.optim.Adam(m.parameters()))
+    True
+    >>> is_elementwise(stacks, lambda m: torch.optim.LBFGS(m.parameters()))
+    False
+    """
+    model = copy.deepcopy(stacks.template)
+    template = factory(model)
+    # State made at construction has the shapes of single models and cannot be stacked afterwards.
+    if _needs_closure(template) or template.state:
+        return False
+    groups = group_names(model, template)
+    together, apart = NodeStacks(model, 2, groups), NodeStacks(model, 2, groups)
+    devices = [together.stacks[0].device] if together.stacks[0].is_cuda else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        for stack in together.stacks:
+            stack.data.normal_()
+        for a, b in zip(apart.stacks, together.stacks, strict=True):
+            a.data.copy_(b)
+        start = [stack.detach().clone() for stack in together.stacks]
+        one = StackedOptimizer(together, template, None)
+        two = PerNodeOptimizer(apart, factory, None)
+        for _ in range(steps):
+            for mine, theirs in zip(apart.gradients, together.gradients, strict=True):
+                # Nodes of unlike scale: an optimizer that couples rows by a norm gives itself away.
+                theirs.normal_().mul_(torch.tensor([[1.0], [100.0]], dtype=theirs.dtype, device=theirs.device))
+                mine.copy_(theirs)
+            try:
+                one.step()
+                two.step()
+            except (RuntimeError, ValueError, TypeError):
+                return False
+    for a, b, x in zip(apart.stacks, together.stacks, start, strict=True):
+        moved, difference = (b - x).abs().max(), (a - b).detach().abs().max()
+        if not difference <= 1e-3 * moved + 1e-12:
+            return False
+    return True
+
+
+class StackedOptimizer:
+    """One elementwise optimizer for all nodes on this rank; the template's groups get the stacks as parameters."""
+
+    needs_closure = False
+
+    def __init__(self, stacks: NodeStacks, template: Optimizer, scheduler: SchedulerFactory | None) -> None:
+        self.stacks = stacks.stacks
+        for index, group in enumerate(template.param_groups):
+            members = [s for s, g in zip(self.stacks, stacks.group_of, strict=True) if g == index]
+            group["params"] = members
+        self.optimizer = template
+        self.scheduler = scheduler(template) if scheduler else None
+
+    def step(self, closures: Sequence[Closure] | None = None) -> None:
+        """Take one step, and one of the learning-rate schedule."""
+        self.optimizer.step()
+        if self.scheduler:
+            self.scheduler.step()
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def state_of(self, row: int) -> dict[str, Any]:
+        """Give the row of every state tensor, and what the nodes have in common."""
+        state = []
+        for stack in self.stacks:
+            entries = self.optimizer.state.get(stack, {})
+            rows = {k: v[row].clone() for k, v in entries.items() if _is_row_wise(v, stack)}
+            state.append({"rows": rows, "common": {k: v for k, v in entries.items() if k not in rows}})
+        return {"state": state, "groups": _settings(self.optimizer), "scheduler": _state_dict(self.scheduler)}
+
+    def load_states(self, states: Sequence[dict[str, Any]]) -> None:
+        """Stack the rows again."""
+        for index, stack in enumerate(self.stacks):
+            parts = [state["state"][index] for state in states]
+            entries = {k: torch.stack([p["rows"][k] for p in parts]).to(stack.device) for k in parts[0]["rows"]}
+            entries.update(parts[0]["common"])
+            if entries:
+                self.optimizer.state[stack] = entries
+        for group, saved in zip(self.optimizer.param_groups, states[0]["groups"], strict=True):
+            group.update(saved)
+        if self.scheduler:
+            self.scheduler.load_state_dict(states[0]["scheduler"])
+
+
+class PerNodeOptimizer:
+    """One optimizer for each node, on parameters of their true shape."""
+
+    def __init__(self, stacks: NodeStacks, factory: OptimizerFactory, scheduler: SchedulerFactory | None) -> None:
+        self.optimizers = [factory(module) for module in stacks.modules]
+        self.schedulers = [scheduler(optimizer) for optimizer in self.optimizers] if scheduler else []
+        self.needs_closure = _needs_closure(self.optimizers[0])
+
+    def step(self, closures: Sequence[Closure] | None = None) -> None:
+        """Take one step on every node, and one of the learning-rate schedules."""
+        for row, optimizer in enumerate(self.optimizers):
+            if closures is None:
+                optimizer.step()
+            else:
+                optimizer.step(closures[row])  # type: ignore[arg-type]  # torch types the loss as float
+        for scheduler in self.schedulers:
+            scheduler.step()
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first group."""
+        return float(self.optimizers[0].param_groups[0]["lr"])
+
+    def state_of(self, row: int) -> dict[str, Any]:
+        """Give the node's own optimizer state."""
+        scheduler = self.schedulers[row] if self.schedulers else None
+        return {"optimizer": self.optimizers[row].state_dict(), "scheduler": _state_dict(scheduler)}
+
+    def load_states(self, states: Sequence[dict[str, Any]]) -> None:
+        """Give every node its own optimizer state."""
+        for row, state in enumerate(states):
+            self.optimizers[row].load_state_dict(state["optimizer"])
+            if self.schedulers:
+                self.schedulers[row].load_state_dict(state["scheduler"])
+
+
+def _is_row_wise(value: Any, stack: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == stack.shape
+
+
+def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
+    return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+
+
+def _state_dict(scheduler: LRScheduler | None) -> dict[str, Any]:
+    return {} if scheduler is None else dict(scheduler.state_dict())

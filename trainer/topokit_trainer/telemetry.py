@@ -1,0 +1,90 @@
+"""What a run leaves in its folder while it goes on: configuration, schedule, metrics; and lines for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from topokit.errors import InputError
+from topokit.files import read_bytes, write_text
+from topokit.schedule import Schedule
+from topokit_trainer.config import TrainConfig
+
+__all__ = ["Metrics", "RunFolder", "describe", "read_metrics"]
+
+Metrics = dict[str, Any]
+
+
+class RunFolder:
+    """The folder of a run; without one, metrics stay in memory.
+
+    Parameters
+    ----------
+    path : Path or None
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.rows: list[Metrics] = []
+
+    @property
+    def metrics_file(self) -> Path | None:
+        """One JSON object a line, one line an evaluation."""
+        return None if self.path is None else self.path / "metrics.jsonl"
+
+    def open(self, config: TrainConfig, schedule: Schedule, step: int) -> None:
+        """Prepare the folder for a run that stands at ``step``; evaluations after it are dropped."""
+        if self.path is None or self.metrics_file is None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {self.path} cannot be made a folder: {error.strerror}") from error
+        write_text(self.path / "config.json", json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n")
+        schedule.save(self.path / "schedule.json")
+        old = read_metrics(self.path) if step and self.metrics_file.exists() else []
+        self.rows = [row for row in old if row["step"] <= step]
+        write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in self.rows))
+
+    def add(self, row: Metrics) -> None:
+        """Append one evaluation."""
+        self.rows.append(row)
+        if self.metrics_file is not None:
+            with self.metrics_file.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def read_metrics(folder: Path) -> list[Metrics]:
+    """Read the evaluations of a run; a last line cut off by a crash is left out.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no metrics.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        raise InputError(f"{folder} holds no run: {path} is missing")
+    rows = []
+    for line in read_bytes(path).decode().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def describe(row: Metrics) -> str:
+    """Say the main figures of an evaluation in one line."""
+    loss = "        " if row["train_loss"] is None else f"{row['train_loss']:8.4f}"
+    return (
+        f"step {row['step']:>6}  train loss {loss}  test loss {row['loss']:8.4f}  "
+        f"accuracy {row['accuracy']:.4f} "
+        f"(nodes {row['node_accuracy_mean']:.4f}, worst {row['node_accuracy_worst']:.4f})  "
+        f"consensus {row['consensus_distance']:.3e}  {row['seconds']:7.1f} s"
+    )
+
+
+Reporter = Callable[[str], None]

@@ -1,0 +1,173 @@
+"""The ranks of a run: who they are, which nodes live on which, and how they agree on an error.
+
+One process without a launcher is a world of one, in which nothing below touches torch.distributed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from topokit.errors import InputError, TopokitError
+from topokit_trainer.config import TrainConfig
+
+__all__ = ["World", "open_world"]
+
+
+@dataclass(frozen=True)
+class World:
+    """One process among the ranks of the run.
+
+    Attributes
+    ----------
+    rank, size : int
+    device : torch.device
+        Where this rank's nodes live.
+    backend : {"gloo", "nccl", None}
+        None in a world of one.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")  # immutable
+    backend: Literal["gloo", "nccl"] | None = None
+
+    @property
+    def staged(self) -> bool:
+        """Whether messages pass through CPU memory: gloo carries no CUDA tensors point to point."""
+        return self.backend == "gloo" and self.device.type == "cuda"
+
+    def nodes_of(self, rank: int, nodes: int) -> range:
+        """Give the nodes that live on a rank: contiguous, in equal numbers.
+
+        Raises
+        ------
+        InputError
+            If the nodes cannot be shared out evenly.
+
+        Examples
+        --------
+        >>> World(rank=1, size=2).nodes_of(1, nodes=8)
+        range(4, 8)
+        """
+        if nodes % self.size:
+            fitting = [str(p) for p in range(1, nodes + 1) if nodes % p == 0]
+            raise InputError(
+                f"the schedule has {nodes} nodes, which {self.size} ranks cannot share evenly; "
+                f"start {', '.join(fitting[:-1])} or {fitting[-1]} processes"
+            )
+        share = nodes // self.size
+        return range(rank * share, (rank + 1) * share)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over the ranks, in place; every rank gets the result."""
+        if self.size == 1:
+            return tensor
+        if not self.staged:
+            dist.all_reduce(tensor)
+            return tensor
+        host = tensor.cpu()
+        dist.all_reduce(host)
+        return tensor.copy_(host)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Give every rank the (picklable) values of all ranks."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def first(self, value: Any) -> Any:
+        """Give every rank rank 0's value."""
+        return self.gather(value)[0]
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            dist.barrier()
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """Make an error of one rank the error of all, so that none waits for a rank that has given up.
+
+        Raises
+        ------
+        TopokitError
+            On every rank, with the message of the lowest rank that failed.
+        """
+        failure: str | None = None
+        try:
+            yield
+        except Exception as error:
+            if self.size == 1:
+                raise
+            expected = isinstance(error, TopokitError)
+            failure = str(error) if expected else f"{type(error).__name__}: {error}"
+            if not expected:  # a defect, not a mistake: this rank shows its traceback, the others need not wait
+                self.gather(failure)
+                raise
+        failures = [(rank, text) for rank, text in enumerate(self.gather(failure)) if text]
+        if failures:
+            rank, text = failures[0]
+            everywhere = len(failures) == self.size and len({text for _, text in failures}) == 1
+            raise InputError(text if everywhere else f"rank {rank}: {text}")
+
+
+def _device(config: TrainConfig) -> torch.device:
+    available = torch.cuda.is_available()
+    name = ("cuda" if available else "cpu") if config.device == "auto" else config.device
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name!r} is no device; use cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        if not available:
+            raise InputError("--device cuda: this machine or this PyTorch has no CUDA; use cpu")
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        elif device.index >= torch.cuda.device_count():
+            raise InputError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    elif device.type != "cpu":
+        raise InputError(f"--device {name} is not supported; use cpu or cuda")
+    return device
+
+
+@contextmanager
+def open_world(config: TrainConfig) -> Iterator[World]:
+    """Join the ranks that a launcher (torchrun, Slurm with torchrun) announces in the environment.
+
+    Without a launcher this is a world of one. The process group is taken down at the end, also after an error.
+    """
+    device = _device(config)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(device=device)
+        return
+    backend = config.backend
+    if backend == "auto":
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", str(size)))
+        # NCCL takes one rank a device; several ranks that share a device talk through gloo.
+        backend = "nccl" if device.type == "cuda" and local <= torch.cuda.device_count() else "gloo"
+    if backend == "nccl" and device.type != "cuda":
+        raise InputError("--backend nccl needs --device cuda; use gloo on a CPU")
+    dist.init_process_group(backend, timeout=timedelta(seconds=config.timeout))
+    try:
+        world = World(dist.get_rank(), size, device, backend)
+        # NCCL wants every rank in its first collective before any goes point to point.
+        world.sum(torch.zeros(1, device=device))
+        yield world
+    finally:
+        dist.destroy_process_group()
