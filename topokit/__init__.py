@@ -3,8 +3,8 @@
 The line of work is graph -> weights -> schedule -> analysis::
 
     >>> import topokit
-    >>> from topokit.design import design
-    >>> print(topokit.analyze(design("one-peer-exponential", 16)).exact_averaging.sentence())
+    >>> schedule = topokit.design("one-peer-exponential", 16)
+    >>> print(topokit.analyze(schedule).exact_averaging.sentence())
     exact after 4 rounds, proved
 
 Names are loaded when they are first used, so that importing the package costs next to nothing.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from topokit.averaging import AveragingProof, prove_exact_averaging, simulate_consensus, worst_case_rounds
+    from topokit.designer import design, design_graph, design_matrix
     from topokit.errors import (
         CheckError,
         ConvergenceError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
     from topokit.graph_files import read_graph
     from topokit.matrix import MixingMatrix
+    from topokit.recommender import Recommendation, recommend
     from topokit.report import Report, analyze
     from topokit.schedule import Claims, Schedule
     from topokit.spectral import beta, fiedler_value, slem, spectral_gap
@@ -41,6 +43,7 @@ __all__ = [
     "GraphError",
     "InputError",
     "MixingMatrix",
+    "Recommendation",
     "Report",
     "Schedule",
     "ScheduleError",
@@ -48,9 +51,13 @@ __all__ = [
     "__version__",
     "analyze",
     "beta",
+    "design",
+    "design_graph",
+    "design_matrix",
     "fiedler_value",
     "prove_exact_averaging",
     "read_graph",
+    "recommend",
     "simulate_consensus",
     "slem",
     "spectral_gap",
@@ -59,24 +66,25 @@ __all__ = [
 
 _HOMES = {
     "averaging": ("AveragingProof", "prove_exact_averaging", "simulate_consensus", "worst_case_rounds"),
+    "designer": ("design", "design_graph", "design_matrix"),
     "errors": ("CheckError", "ConvergenceError", "GraphError", "InputError", "ScheduleError", "TopokitError"),
     "graph_files": ("read_graph",),
     "matrix": ("MixingMatrix",),
+    "recommender": ("Recommendation", "recommend"),
     "report": ("Report", "analyze"),
     "schedule": ("Claims", "Schedule"),
     "spectral": ("beta", "fiedler_value", "slem", "spectral_gap"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-# `topokit.design` and `topokit.recommend` are the modules; a function of the same name could not be told from them.
 _MODULES = (
     "averaging",
-    "design",
+    "designer",
     "errors",
     "export",
     "graphs",
     "matrix",
     "plotting",
-    "recommend",
+    "recommender",
     "registry",
     "report",
     "schedule",

@@ -30,7 +30,7 @@ def to_node_link(W: MixingMatrix) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from topokit.design import design
+    >>> from topokit.designer import design
     >>> data = to_node_link(design("ring", 4).round(0))
     >>> data["directed"], len(data["nodes"]), len(data["edges"])
     (True, 4, 12)
@@ -74,7 +74,7 @@ def to_send_receive(schedule: Schedule, rounds: Iterable[int] | None = None) -> 
 
     Examples
     --------
-    >>> from topokit.design import design
+    >>> from topokit.designer import design
     >>> to_send_receive(design("one-peer-exponential", 4))["rounds"][1]["nodes"][0]
     {'self': 0.5, 'receives': [{'from': 2, 'weight': 0.5}], 'sends': [2]}
     """

@@ -6,7 +6,7 @@ by the functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from math import ceil, cos, pi, sin
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PLOTS", "plot_consensus", "plot_graph", "plot_spectra", "save_figure"]
 
-FLOOR = 1e-8  # consensus curves end here: below, a plot shows rounding
+ROUNDING = 1e-13  # relative consensus distances below are the mean, reached
 PREDICTED: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
 MAX_PANELS = 12
 MAX_ROUNDS_DRAWN = 8
@@ -58,14 +58,16 @@ def plot_consensus(schedules: Schedules, *, rounds: int | None = None, seed: int
     InputError
         If matplotlib is missing, or there is nothing to plot.
     """
-    curves = _labelled(schedules)
-    horizon = rounds if rounds is not None else _horizon(curves)
+    named = _labelled(schedules)
+    horizon = rounds if rounds is not None else _horizon(named)
+    curves = {label: _relative_distance(schedule, horizon, seed) for label, schedule in named.items()}
+    floor = _floor(curves.values())
     with styled():
         figure, axes = _figure(7.2, 4.2)
-        for k, (label, schedule) in enumerate(curves.items()):
-            _consensus_curve(axes, label, schedule, horizon, seed, k)
+        for k, (label, schedule) in enumerate(named.items()):
+            _consensus_curve(axes, label, schedule, curves[label], k, floor)
         axes.set_yscale("log")
-        axes.set_ylim(FLOOR, 2)
+        axes.set_ylim(floor, 2)
         axes.set_xlim(0, horizon * 1.01)
         axes.xaxis.set_major_locator(_whole_numbers())
         axes.set_xlabel("round")
@@ -80,25 +82,30 @@ def plot_consensus(schedules: Schedules, *, rounds: int | None = None, seed: int
         return figure
 
 
-def _consensus_curve(axes: Axes, label: str, schedule: Schedule, horizon: int, seed: int, k: int) -> None:
-    style = line_styles(k + 1)[k]
+def _relative_distance(schedule: Schedule, horizon: int, seed: int) -> FloatArray:
     distance = simulate_consensus(schedule.rounds, horizon, seed=seed)
-    relative = distance / distance[0]
-    below = np.flatnonzero(relative < FLOOR)
-    end = int(below[0]) if below.size else horizon
+    return np.asarray(distance / distance[0], dtype=np.float64)
+
+
+def _floor(curves: Iterable[FloatArray]) -> float:
+    """Choose where the axis ends: below the curves that are still above rounding."""
+    lasts = [float(curve[-1]) for curve in curves if curve[-1] > ROUNDING]
+    return float(10 ** np.clip(np.floor(np.log10(min(lasts, default=1e-6))) - 1, -8, -4))
+
+
+def _consensus_curve(axes: Axes, label: str, schedule: Schedule, relative: FloatArray, k: int, floor: float) -> None:
+    style = line_styles(k + 1)[k]
+    horizon = relative.size - 1
+    gone = np.flatnonzero(relative < ROUNDING)
+    shown = relative.copy() if not gone.size else np.append(relative[: gone[0]], min(floor, relative[gone[0] - 1]))
     every = max(1, ceil(horizon / 16))
     # Curves may coincide: later ones are thinner, and mark other rounds, so that those beneath stay visible.
-    axes.plot(
-        np.maximum(relative[: end + 1], FLOOR),
-        label=label,
-        linewidth=max(2.8 - 0.35 * k, 1.2),
-        markevery=(k % every, every),
-        **style,
-    )
+    width = max(2.8 - 0.35 * k, 1.2)
+    axes.plot(shown, label=label, linewidth=width, markevery=(k % every, every), **style)
     proof = prove_exact_averaging(schedule.rounds)
     if proof.status != "false":
         ring = {"marker": "o", "markersize": 8 + 3 * k, "color": style["color"], "fillstyle": "none", "clip_on": False}
-        axes.plot([schedule.period], [FLOOR], **ring)
+        axes.plot([schedule.period], [floor], **ring)
     else:
         rate = proof.contraction ** (1 / schedule.period)
         axes.plot([0, horizon], [1, max(rate**horizon, 1e-300)], color=style["color"], **PREDICTED)

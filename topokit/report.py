@@ -5,32 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from topokit.averaging import AveragingProof, prove_exact_averaging, simulated_rounds, worst_case_rounds
-from topokit.circulant import circulant_row
-from topokit.errors import ConvergenceError, ScheduleError
+from topokit.averaging import AveragingProof
 from topokit.matrix import IntArray, MatrixLike, MixingMatrix
+from topokit.measurements import FACTOR, Measurements
 from topokit.schedule import Schedule
-from topokit.schedule.claims import check_connected, negative_entry, sum_fault, symmetry_fault
-from topokit.spectral import fiedler_value, period_contraction, spectrum
+from topokit.spectral import Spectrum
 
 __all__ = ["Degree", "Report", "RoundReport", "analyze"]
-
-ValueT = TypeVar("ValueT")
-
-FACTOR = 1000
-
-# Beyond these, what has no shortcut would take minutes: it is left out, and the report says so.
-MAX_NODES_PROOF = 5000
-MAX_SIMULATED_WORK = 5e9  # multiplications
-SIMULATED_DIM = 64
 
 
 @dataclass(frozen=True)
@@ -164,7 +152,7 @@ class Report:
 
         Examples
         --------
-        >>> from topokit.design import design
+        >>> from topokit.designer import design
         >>> analyze(design("hypercube", 16)).to_dict()["rounds_to_shrink"]
         {'factor': 1000, 'worst_case': 14, 'simulated': 13, 'seed': 0}
         """
@@ -252,170 +240,60 @@ def analyze(what: Schedule | MatrixLike, name: str | None = None, *, seed: int =
 
     Examples
     --------
-    >>> from topokit.design import design
+    >>> from topokit.designer import design
     >>> report = analyze(design("one-peer-exponential", 12))
     >>> report.exact_averaging.status, round(report.contraction, 4), report.worst_case_rounds
     ('false', 0.2091, 19)
     """
     if isinstance(what, Schedule):
-        rounds, digest = what.rounds, what.content_hash
-    else:
-        rounds, digest = (MixingMatrix.from_matrix(what),), None
-        what = Schedule(nodes=rounds[0].nodes, rounds=rounds)  # unchecked: a matrix may be anything
-    return _Analysis(what, seed).report(name or (what.name if digest else "matrix"), digest)
+        return _assemble(name or what.name, what.content_hash, what.rounds, seed)
+    return _assemble(name or "matrix", None, (MixingMatrix.from_matrix(what),), seed)
 
 
-class _Analysis:
-    """The measurements of one schedule; each may fail to converge, or be too expensive, and then leaves a note."""
-
-    def __init__(self, schedule: Schedule, seed: int) -> None:
-        self.rounds = schedule.rounds
-        self.nodes = schedule.rounds[0].nodes
-        self.seed = seed
-        self.notes: list[str] = []
-        self.faults = dict(_faults(self.rounds))
-        self.doubly_stochastic = "doubly_stochastic" not in self.faults
-
-    def report(self, name: str, digest: str | None) -> Report:
-        reports = tuple(self.round_report(W) for W in self.rounds)
-        proof = self.proof()
-        contraction, per_round = self.contractions(proof)
-        only = reports[0] if len(reports) == 1 else RoundReport(None, None, None, 0, 0, 0)
-        if only.beta is not None and only.slem is None:
-            self.notes.append("the matrix is not normal: its eigenvalues cannot be computed reliably, so no SLEM")
-        messages = sum(entry.messages for entry in reports)
-        worst = self.worst_case()
-        return Report(
-            name=name,
-            nodes=self.nodes,
-            period=len(self.rounds),
-            hash=digest,
-            symmetric="symmetric" not in self.faults,
-            doubly_stochastic=self.doubly_stochastic,
-            nonnegative="nonnegative" not in self.faults,
-            connected="connected" not in self.faults,
-            slem=only.slem,
-            spectral_gap=only.spectral_gap,
-            beta=only.beta,
-            fiedler_value=self.fiedler(),
-            contraction=contraction,
-            contraction_per_round=per_round,
-            gap_per_round=None if per_round is None else 1 - per_round,
-            exact_averaging=proof,
-            in_degree=_degrees([W.in_degree for W in self.rounds]),
-            out_degree=_degrees([W.out_degree for W in self.rounds]),
-            messages_per_period=messages,
-            messages_per_round=messages / len(self.rounds),
-            messages_per_node_and_round=messages / len(self.rounds) / self.nodes,
-            worst_case_rounds=worst,
-            simulated_rounds=self.simulated(worst),
-            seed=self.seed,
-            rounds=reports,
-            faults=self.faults,
-            notes=tuple(dict.fromkeys(self.notes)),
-        )
-
-    def round_report(self, W: MixingMatrix) -> RoundReport:
-        most_in, most_out = int(W.in_degree.max()), int(W.out_degree.max())
-        found = self.attempt("the spectrum of a round", lambda: spectrum(W)) if self.doubly_stochastic else None
-        if found is None:
-            return RoundReport(None, None, None, W.messages, most_in, most_out)
-        return RoundReport(found.slem, found.gap, found.beta, W.messages, most_in, most_out)
-
-    def proof(self) -> AveragingProof | None:
-        if not self.doubly_stochastic:
-            self.notes.append("some row or column does not sum to 1: rates of plain averaging do not apply")
-            return None
-        if self.nodes > MAX_NODES_PROOF and not self.circulant():
-            self.notes.append(f"exact averaging is not examined above {MAX_NODES_PROOF} nodes")
-            return None
-        return self.attempt("exact averaging", lambda: prove_exact_averaging(self.rounds))
-
-    def contractions(self, proof: AveragingProof | None) -> tuple[float | None, float | None]:
-        if not self.doubly_stochastic:
-            return None, None
-        if proof is not None:
-            contraction: float | None = proof.contraction
-        else:
-            contraction = self.attempt("the contraction of the period", lambda: period_contraction(self.rounds))
-        if contraction is None:
-            return None, None
-        if proof is not None and proof.status != "false":
-            return contraction, 0.0
-        return contraction, contraction ** (1 / len(self.rounds))
-
-    def worst_case(self) -> int | None:
-        if not self.doubly_stochastic:
-            return None
-        worst = self.attempt("the worst case", lambda: worst_case_rounds(self.rounds, FACTOR))
-        if worst is None:
-            self.notes.append(f"no number of rounds that was tried shrinks every error {FACTOR} times")
-        return worst
-
-    def simulated(self, worst: int | None) -> int | None:
-        if not self.doubly_stochastic:
-            return None
-        # Without a shortcut by modes every round is computed; the worst case bounds how many there are.
-        shortcut = self.circulant() or (len(self.rounds) == 1 and self.nodes <= 1000)
-        entries = sum(W.nonzeros for W in self.rounds) / len(self.rounds)
-        if not shortcut and min(worst or 20_000, 20_000) * entries * SIMULATED_DIM > MAX_SIMULATED_WORK:
-            self.notes.append("consensus is not simulated: it would take too many rounds at this size")
-            return None
-        return simulated_rounds(self.rounds, FACTOR, dim=SIMULATED_DIM, seed=self.seed)
-
-    def fiedler(self) -> float | None:
-        if self.nodes < 2:
-            return None
-        support = self.support()
-        return self.attempt("the Fiedler value", lambda: fiedler_value(sparse.csr_array(support + support.T)))
-
-    def support(self) -> sparse.csr_array:
-        pattern = sum((abs(W.to_csr()) for W in self.rounds[1:]), start=abs(self.rounds[0].to_csr()))
-        return sparse.csr_array(pattern)
-
-    def circulant(self) -> bool:
-        return all(circulant_row(W) is not None for W in self.rounds)
-
-    def attempt(self, what: str, measure: Callable[[], ValueT]) -> ValueT | None:
-        try:
-            return measure()
-        except ConvergenceError as error:
-            self.notes.append(f"{what} is not known: {error}")
-            return None
+def _assemble(name: str, digest: str | None, rounds: Sequence[MixingMatrix], seed: int) -> Report:
+    measured = Measurements(rounds)
+    reports = tuple(_round_report(W, measured.spectrum(W)) for W in rounds)
+    proof = measured.proof()
+    contraction, per_round = measured.contractions(proof)
+    only = reports[0] if len(reports) == 1 else RoundReport(None, None, None, 0, 0, 0)
+    if only.beta is not None and only.slem is None:
+        measured.notes.append("the matrix is not normal: its eigenvalues cannot be computed reliably, so no SLEM")
+    worst = measured.worst_case()
+    messages = sum(entry.messages for entry in reports)
+    return Report(
+        name=name,
+        nodes=measured.nodes,
+        period=len(rounds),
+        hash=digest,
+        symmetric="symmetric" not in measured.faults,
+        doubly_stochastic=measured.doubly_stochastic,
+        nonnegative="nonnegative" not in measured.faults,
+        connected="connected" not in measured.faults,
+        slem=only.slem,
+        spectral_gap=only.spectral_gap,
+        beta=only.beta,
+        fiedler_value=measured.fiedler(),
+        contraction=contraction,
+        contraction_per_round=per_round,
+        gap_per_round=None if per_round is None else 1 - per_round,
+        exact_averaging=proof,
+        in_degree=_degrees([W.in_degree for W in rounds]),
+        out_degree=_degrees([W.out_degree for W in rounds]),
+        messages_per_period=messages,
+        messages_per_round=messages / len(rounds),
+        messages_per_node_and_round=messages / len(rounds) / measured.nodes,
+        worst_case_rounds=worst,
+        simulated_rounds=measured.simulated(worst, seed),
+        seed=seed,
+        rounds=reports,
+        faults=measured.faults,
+        notes=tuple(dict.fromkeys(measured.notes)),
+    )
 
 
-def _faults(rounds: Sequence[MixingMatrix]) -> Iterator[tuple[str, str]]:
-    """Give the first place at which each property fails, for those that do."""
-    for what, find in (
-        ("symmetric", _asymmetry),
-        ("doubly_stochastic", _wrong_sum),
-        ("nonnegative", _negative),
-    ):
-        found = ((t, find(W)) for t, W in enumerate(rounds))
-        first = next(((t, fault) for t, fault in found if fault is not None), None)
-        if first is not None:
-            yield what, f"in round {first[0]} {first[1]}"
-    try:
-        check_connected(rounds)
-    except ScheduleError as error:
-        yield "connected", str(error)
-
-
-def _asymmetry(W: MixingMatrix) -> str | None:
-    fault = symmetry_fault(W)
-    return None if fault is None else "W[{0}, {1}] is {2} and W[{1}, {0}] is {3}".format(*fault)
-
-
-def _wrong_sum(W: MixingMatrix) -> str | None:
-    for axis in ("row", "column"):
-        if (fault := sum_fault(W, axis)) is not None:
-            return f"{axis} {fault[0]} sums to {fault[1]}"
-    return None
-
-
-def _negative(W: MixingMatrix) -> str | None:
-    k = negative_entry(W)
-    return None if k is None else f"W[{W.target[k]}, {W.source[k]}] is {W.weight[k]:.6g}"
+def _round_report(W: MixingMatrix, found: Spectrum | None) -> RoundReport:
+    slem, gap, beta = (None, None, None) if found is None else (found.slem, found.gap, found.beta)
+    return RoundReport(slem, gap, beta, W.messages, int(W.in_degree.max()), int(W.out_degree.max()))
 
 
 def _degrees(degrees: Sequence[IntArray]) -> Degree:

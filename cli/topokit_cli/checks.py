@@ -33,7 +33,7 @@ def failures(
 
     Examples
     --------
-    >>> from topokit.design import design
+    >>> from topokit.designer import design
     >>> from topokit.report import analyze
     >>> failures(analyze(design("ring", 16)), min_gap=0.3)
     ['the gap per round is 0.05075, at least 0.3 was asked for']

@@ -84,7 +84,7 @@ def compare(
 
 
 def _find(name: str, nodes: int | None, weights: str | None, seed: int) -> Schedule:
-    from topokit.design import design
+    from topokit.designer import design
 
     if name not in topologies() and looks_like_a_file(name):
         schedule = read_schedule(name)

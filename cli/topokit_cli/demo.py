@@ -19,17 +19,20 @@ from topokit_cli.output import out
 __all__ = ["run_demo"]
 
 NODES = 8
-TRAINING = "--partition dirichlet --alpha 0.1 --momentum 0.9 --lr 0.05 --batch-size 16 --steps 300 --seed 1 --overwrite"
+TRAINING = (
+    "--partition dirichlet --alpha 0.1 --momentum 0.9 --lr 0.05 --batch-size 16 --steps 300 --eval-every 20 --overwrite"
+)
 
 
 def run_demo(folder: Path) -> int:
     """Run the demonstration into a folder; give the exit status of the first command that fails, else 0."""
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    commands = []
-    for topology in ("one-peer-exponential", "ring"):
-        commands.append(f"design --nodes {NODES} --topology {topology} -o {folder}/{topology}.json")
-    commands += [
+    commands = [
+        *(
+            f"design --nodes {NODES} --topology {topology} -o {folder}/{topology}.json"
+            for topology in ("one-peer-exponential", "ring")
+        ),
         f"analyze {folder}/one-peer-exponential.json --require exact --plot {folder}/spectrum.png",
         f"compare ring exponential one-peer-exponential complete --nodes {NODES} --plot {folder}/consensus.png",
     ]

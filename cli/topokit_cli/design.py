@@ -13,7 +13,7 @@ from topokit_cli.parameters import read_parameters
 from topokit_cli.sources import write_schedule
 
 if TYPE_CHECKING:
-    from topokit.recommend import Recommendation
+    from topokit.recommender import Recommendation
     from topokit.schedule import Schedule
 
 __all__ = ["design"]
@@ -62,8 +62,9 @@ def design(
 ) -> None:
     """Design a mixing schedule.
 
-    A named topology, or a graph of your own with weights. Without --topology and --graph, every topology that exists for N nodes and fits the limits is ranked by the
-    messages that its busiest node sends until every consensus error has shrunk 1000 times, and the best is taken.
+    A named topology, or a graph of your own with weights. Without --topology and --graph, every topology that exists
+    for N nodes and fits the limits is ranked by the messages that its busiest node sends until every consensus error
+    has shrunk 1000 times, and the best is taken.
     Without -o, nothing is written: the command only shows what it would do.
 
     \b
@@ -86,7 +87,7 @@ def design(
         if nodes is None:
             raise typer.BadParameter("give the number of nodes (or --graph FILE)", param_hint="'--nodes' / '-n'")
         if topology is not None:
-            from topokit.design import design as design_topology
+            from topokit.designer import design as design_topology
 
             parameters = read_parameters(topology, parameter)
             schedule = design_topology(topology, nodes, weights=weights, seed=seed, **parameters)
@@ -125,7 +126,7 @@ def _check_usage(
 def _from_graph(path: str, nodes: int | None, weights: str | None) -> Schedule:
     from pathlib import Path
 
-    from topokit.design import design_graph
+    from topokit.designer import design_graph
     from topokit.graph_files import read_graph
 
     graph = read_graph(path)
@@ -138,7 +139,7 @@ def _from_graph(path: str, nodes: int | None, weights: str | None) -> Schedule:
 def _recommend(
     nodes: int, max_degree: int | None, undirected: bool, seed: int, as_json: bool, output: str | None
 ) -> Recommendation:
-    from topokit.recommend import recommend
+    from topokit.recommender import recommend
 
     recommendation = recommend(nodes, max_degree=max_degree, undirected=undirected, seed=seed)
     if not as_json:
@@ -158,7 +159,7 @@ def _recommend(
 
 
 def _chosen(recommendation: Recommendation) -> Schedule:
-    from topokit.design import design as design_topology
+    from topokit.designer import design as design_topology
 
     best = recommendation.best
     if best is None:

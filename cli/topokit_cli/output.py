@@ -67,7 +67,7 @@ def format_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> li
     Examples
     --------
     >>> format_table(["name", "gap"], [["ring", 0.05], ["complete", 1.0]])
-    ['name      gap', 'ring     0.05', 'complete    1']
+    ['name       gap', 'ring      0.05', 'complete     1']
     """
     body = [list(row) for row in rows]
     cells = [list(columns), *([show(value) for value in row] for row in body)]

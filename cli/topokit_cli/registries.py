@@ -14,7 +14,7 @@ __all__ = ["topologies", "weightings"]
 
 def topologies() -> Mapping[str, Topology]:
     """Give all topologies by name; looking up an unknown one raises InputError with the nearest name."""
-    import topokit.design  # noqa: F401
+    import topokit.designer  # noqa: F401
     from topokit.registry import TOPOLOGIES
 
     return TOPOLOGIES
@@ -22,7 +22,7 @@ def topologies() -> Mapping[str, Topology]:
 
 def weightings() -> Mapping[str, Weighting]:
     """Give all weightings by name; looking up an unknown one raises InputError with the nearest name."""
-    import topokit.design  # noqa: F401
+    import topokit.designer  # noqa: F401
     from topokit.registry import WEIGHTS
 
     return WEIGHTS

@@ -98,15 +98,20 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+def _choices(name: str, hint: Any) -> Any:
+    """Turn a literal type into an enumeration, which typer shows as choices."""
+    if get_origin(hint) is not Literal:
+        return hint
+    return Enum(name, {choice: choice for choice in get_args(hint)}, type=str)
+
+
 def _with_trainer_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give the command one option for each field of `TrainConfig`, which is where they are declared and explained."""
     hints = get_type_hints(TrainConfig)
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
     added = []
     for f in fields(TrainConfig):
-        hint: Any = hints[f.name]
-        if get_origin(hint) is Literal:
-            hint = Enum(f.name, {choice: choice for choice in get_args(hint)}, type=str)  # type: ignore[misc]
+        hint = _choices(f.name, hints[f.name])
         default = hint(f.default) if isinstance(hint, type) and issubclass(hint, Enum) else f.default
         declared = typer.Option(flag(f.name), help=_sentence(f.metadata["help"]))
         added.append(

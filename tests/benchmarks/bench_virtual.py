@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_virtual.py [--nodes 64] [--device cpu] [--json]
 
 All three do the whole step: fetch the batch, forward, backward, optimizer; the nodes also mix, one round of a one-peer
-exponential graph (the loop over models does not mix at all). Figures are medians over interleaved repetitions, and the
-ratios are taken within each repetition, because these machines are noisy.
+exponential graph (the loop over models does not mix at all). Each takes a few steps in turn; figures are medians over
+the turns, and ratios are taken within each turn, because machines are noisy.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
-from topokit.design import design
+from topokit.designer import design
 from topokit_trainer import TrainConfig, Trainer
 from topokit_trainer.models import cnn
 
+STEPS = 3
 LIMITS = {("mlp", 128): 1.6, ("mlp", 32): 2.6}
 
 
@@ -51,10 +52,16 @@ class OneModel:
         self.optimizer.step()
 
 
+def synchronize(device):
+    """Wait for a GPU to finish."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
 def measure(model, batch, nodes, device, repetitions):
     """Ratios of one step of all nodes to one model, and of a loop over models to one model."""
     torch.manual_seed(0)
-    samples = nodes * batch * 2
+    samples = nodes * batch * 8  # eight batches an epoch
     data = TensorDataset(torch.randn(samples, 1, 8, 8), torch.randint(0, 10, (samples,)))
     config = TrainConfig(lr=0.01, batch_size=batch, device=device, checkpoint_every=0)
     trainer = Trainer(design("one-peer-exponential", nodes), config, model=MODELS[model], data=(data, data))
@@ -67,14 +74,19 @@ def measure(model, batch, nodes, device, repetitions):
 
     subjects = {"nodes": lambda n: trainer.algorithm.step(trainer.nodes, n), "one": one.step, "loop": loop}
     times = {name: [] for name in subjects}
-    for repetition in range(repetitions + 2):  # the first two warm up
+    number = 0
+    for repetition in range(repetitions + 1):  # the first warms up
         for name, step in subjects.items():
-            start = time.perf_counter()
-            step(repetition)
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if repetition >= 2:
-                times[name].append(time.perf_counter() - start)
+            # Training takes one step after the other: the first after a change of subject finds cold caches.
+            for position in range(1 + STEPS):
+                if position == 1:
+                    synchronize(device)
+                    start = time.perf_counter()
+                step(number)
+                number += 1
+            synchronize(device)
+            if repetition:
+                times[name].append((time.perf_counter() - start) / STEPS)
     trainer.nodes.losses.clear()
     nodes_, one_, loop_ = (np.array(times[name]) for name in ("nodes", "one", "loop"))
     return {

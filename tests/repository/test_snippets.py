@@ -1,7 +1,7 @@
 """What README and docs show is run: Python sessions as doctests, console sessions command by command.
 
-In a ``console`` block, lines after ``$ `` are commands and what follows is what they print to both streams; ``...`` stands
-for anything, as in doctests. Blocks of one page share a folder, in which they run from top to bottom.
+In a ``console`` block, lines after ``$ `` are commands and what follows is what they print to both streams; ``...``
+stands for anything, as in doctests. Blocks of one page share a folder, in which they run from top to bottom.
 """
 
 import doctest

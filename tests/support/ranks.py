@@ -19,7 +19,7 @@ _context.set_forkserver_preload(
         "sklearn.datasets",
         "topokit_trainer.loop",
         "topokit_trainer.mixing_kernel",
-        "topokit.design",
+        "topokit.designer",
     ]
 )
 

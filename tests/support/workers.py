@@ -19,7 +19,7 @@ __all__ = ["failing_setup", "final_parameters", "mix_once", "train_all"]
 
 def final_parameters(trainer: Trainer) -> np.ndarray:
     """All parameters of this rank's nodes, shape (rows, parameters), in float64."""
-    return torch.cat([s.detach().double() for s in trainer.nodes.stacks.stacks], dim=1).numpy()
+    return torch.cat([s.detach().double() for s in trainer.nodes.stacks.stacks], dim=1).cpu().numpy()
 
 
 def train_all(runs: list[tuple[Schedule, TrainConfig]], parts: dict[str, Any] | None = None) -> list[Any]:
@@ -53,7 +53,7 @@ def mix_once(matrices: list[MixingMatrix], values: np.ndarray, overlapped: bool 
 
 def failing_setup(folder: Path) -> str:
     """Train with data that only rank 1 cannot find; give the message of the error."""
-    from topokit.design import design
+    from topokit.designer import design
     from topokit.errors import InputError
 
     config = TrainConfig(steps=1, device="cpu", timeout=20)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from topokit.design import design, design_matrix
+from topokit.designer import design, design_matrix
 from topokit.errors import InputError
 from topokit.export import FORMATS, export, render, to_graphml, to_node_link, to_npz, to_send_receive
 

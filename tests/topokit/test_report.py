@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokit import report as report_module
-from topokit.design import design
+from topokit import measurements
+from topokit.designer import design
 from topokit.errors import ConvergenceError
 from topokit.matrix import MixingMatrix
 from topokit.report import analyze
@@ -167,8 +167,8 @@ def test_one_node_is_in_consensus():
 
 
 def test_what_is_too_expensive_is_left_out_with_a_reason(monkeypatch):
-    monkeypatch.setattr(report_module, "MAX_NODES_PROOF", 10)
-    monkeypatch.setattr(report_module, "MAX_SIMULATED_WORK", 10)
+    monkeypatch.setattr(measurements, "MAX_NODES_PROOF", 10)
+    monkeypatch.setattr(measurements, "MAX_SIMULATED_WORK", 10)
     schedule = design("one-peer-hypercube", 16)
     report = analyze(schedule)
     assert (report.exact_averaging, report.simulated_rounds) == (None, None)
@@ -182,7 +182,7 @@ def test_an_eigensolver_that_gives_up_leaves_a_note(monkeypatch):
     def give_up(_):
         raise ConvergenceError("the eigensolver gave up")
 
-    monkeypatch.setattr(report_module, "spectrum", give_up)
+    monkeypatch.setattr(measurements, "spectrum", give_up)
     report = analyze(design("ring", 8))
     assert report.slem is None
     assert "the spectrum of a round is not known: the eigensolver gave up" in report.notes

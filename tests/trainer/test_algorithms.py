@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from workers import final_parameters
 
-from topokit.design import design, design_graph, design_matrix
+from topokit.designer import design, design_graph, design_matrix
 from topokit.errors import InputError
 from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
@@ -208,6 +208,8 @@ def test_a_last_round_cut_short_is_counted(order, rounds):
         before, X = distance(X), trainer.schedule.round(number).to_dense() @ X
     assert np.abs(final_parameters(trainer) - X).max() < 1e-13
     final = metrics[-1]
+    # A contraction is that of the round which the evaluation follows at once.
+    assert [row["contraction"] is None for row in metrics] == [True, True, True, order == "atc"]
     assert final["bytes_sent_per_node"] == rounds * trainer.nodes.stacks.bytes_per_node
     if final["contraction"] is not None:
         assert final["contraction"] == pytest.approx(distance(X) / before, rel=1e-9)

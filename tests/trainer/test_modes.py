@@ -7,7 +7,7 @@ import pytest
 from ranks import run_ranks
 from workers import failing_setup, final_parameters, mix_once, train_all
 
-from topokit.design import design
+from topokit.designer import design
 from topokit.matrix import MixingMatrix
 from topokit_trainer import TrainConfig, Trainer
 

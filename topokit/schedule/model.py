@@ -49,7 +49,7 @@ class Place:
 class Schedule:
     """Mixing matrices that are used one after the other, again and again.
 
-    Build one with `Schedule.cyclic`, `Schedule.load` or `topokit.design.design`: they check, the constructor does
+    Build one with `Schedule.cyclic`, `Schedule.load` or `topokit.design`: they check, the constructor does
     not. Two schedules are the same when their `content_hash` is.
 
     Parameters

@@ -62,6 +62,11 @@ class Checkpoints:
     def __init__(self, folder: Path, world: World, trajectory: dict[str, Any], keep: int) -> None:
         self.folder, self.world, self.trajectory, self.keep = folder, world, trajectory, keep
 
+    def open(self) -> None:
+        """Make the folder, which tells that a run here can be started again, even before its first checkpoint."""
+        if self.world.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
     def newest(self) -> Path | None:
         """Give the newest complete checkpoint."""
         complete = self._complete()
@@ -109,7 +114,7 @@ class Checkpoints:
         try:
             header = json.loads(read_bytes(path / "run.json"))
             version, trajectory, progress = header["version"], header["trajectory"], header["progress"]
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path / 'run.json'} is damaged; remove {path} to go on from an older one") from error
         if version != VERSION:
             raise InputError(f"{path} has version {version}, this topokit reads version {VERSION}")
@@ -127,7 +132,7 @@ class Checkpoints:
         Raises
         ------
         InputError
-            If a file is unreadable, or nodes of this rank are missing.
+            If a file is unreadable, nodes of this rank are missing, or the model is another one.
         """
         path, local = self.newest(), nodes.batches.local
         if path is None:
@@ -161,7 +166,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{file} cannot be read ({reason}); remove {file.parent} to go on from an older one"
         ) from error
@@ -172,13 +177,21 @@ def _node_state(nodes: Nodes, row: int) -> dict[str, Any]:
     return {
         "parameters": [stack.detach()[row].cpu() for stack in nodes.stacks.stacks],
         "buffers": {name: stack[row].cpu() for name, stack in nodes.stacks.buffers.items()},
+        "kind": nodes.optimizer.kind,
         "optimizer": nodes.optimizer.state_of(row),
     }
 
 
 @torch.no_grad()
 def _load_node_states(nodes: Nodes, states: list[dict[str, Any]]) -> None:
+    # The configuration knows nothing of a model and an optimizer given from Python.
+    here = [stack.shape[1] for stack in nodes.stacks.stacks], list(nodes.stacks.buffers), nodes.optimizer.kind
     for row, state in enumerate(states):
+        if here != ([len(values) for values in state["parameters"]], list(state["buffers"]), state["kind"]):
+            raise InputError(
+                f"the checkpoint is of another model or optimizer ({state['kind']}, not {here[2]}); give those that "
+                "the run was started with, another --out, or --overwrite"
+            )
         for stack, values in zip(nodes.stacks.stacks, state["parameters"], strict=True):
             stack[row].copy_(values)
         for name, value in state["buffers"].items():

@@ -6,8 +6,10 @@ Importing this module loads no PyTorch, so that `--help` and validation stay qui
 from __future__ import annotations
 
 import argparse
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -40,7 +42,7 @@ class TrainConfig:
     >>> TrainConfig(lr=-1)
     Traceback (most recent call last):
     ...
-    topokit.errors.InputError: --lr must be at least 0, got -1
+    topokit.errors.InputError: --lr must be at least 0, got -1.0
     """
 
     algorithm: str = option("dsgd", "dsgd (gossip along the schedule) or allreduce (exact averaging of gradients)")
@@ -83,6 +85,8 @@ class TrainConfig:
         """Refuse values that cannot be used."""
         hints = get_type_hints(type(self))
         for name in (f.name for f in fields(self)):
+            if hints[name] in (int, int | None, float, float | None):
+                object.__setattr__(self, name, self._number(name, hints[name]))
             choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
             if choices and getattr(self, name) not in choices:
                 raise InputError(f"{flag(name)} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
@@ -94,11 +98,11 @@ class TrainConfig:
             **dict.fromkeys(("lr", "momentum", "weight_decay", "perturb", "seed", "checkpoint_every"), 0),
         }
         for name, low in at_least.items():
-            if not getattr(self, name) >= low:
+            if getattr(self, name) < low:
                 raise InputError(f"{flag(name)} must be at least {low}, got {getattr(self, name)}")
         above_zero = {name: getattr(self, name) for name in ("alpha", "timeout", "clip", "threads")}
         for name, value in above_zero.items():
-            if value is not None and not value > 0:
+            if value is not None and value <= 0:
                 raise InputError(f"{flag(name)} must be above 0, got {value}")
         for name, known in (
             ("algorithm", ALGORITHMS),
@@ -118,6 +122,19 @@ class TrainConfig:
         if self.algorithm == "allreduce" and (self.order != "atc" or self.local_steps != 1):
             raise InputError("--algorithm allreduce averages gradients at every step; --order and --local-steps "
                              "belong to dsgd")  # fmt: skip
+
+    def _number(self, name: str, hint: Any) -> int | float | None:
+        """Give a plain number for what may have come from NumPy: it is to be written as JSON."""
+        value, whole = getattr(self, name), hint in (int, int | None)
+        if value is None and hint in (int | None, float | None):
+            return None
+        try:
+            number = operator.index(value) if whole else float(value)
+        except (TypeError, ValueError):
+            raise InputError(f"{flag(name)} must be a {'whole ' if whole else ''}number, got {value!r}") from None
+        if not isfinite(number):
+            raise InputError(f"{flag(name)} must be a finite number, got {number}")
+        return number
 
     def to_dict(self) -> dict[str, Any]:
         """Give the settings as plain JSON values."""

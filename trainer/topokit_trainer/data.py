@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from collections.abc import Sized
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,10 +34,12 @@ class Data:
     test: Dataset[Any]
 
     def __post_init__(self) -> None:
-        """Refuse data sets without a length: nodes get equal shares of what can be counted."""
+        """Refuse data sets without a length (nodes get equal shares of what can be counted), or without samples."""
         for name, part in (("training", self.train), ("test", self.test)):
             if isinstance(part, IterableDataset) or not hasattr(part, "__len__"):
                 raise InputError(f"the {name} data is an iterable data set; give a map-style one, with a length")
+            if not len(part):
+                raise InputError(f"the {name} data is empty")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -109,16 +113,18 @@ def read_mnist(folder: Path, prefix: str) -> tuple[Tensor, Tensor]:
             raise InputError(f"{folder / stem} is missing (plain or .gz)")
         try:
             raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         dims = magic % 256
-        header = struct.unpack(f">{1 + dims}I", raw[: 4 + 4 * dims]) if len(raw) >= 4 + 4 * dims else (0,)
-        body = np.frombuffer(raw, dtype=np.uint8, offset=min(len(raw), 4 + 4 * dims))
-        if header[0] != magic:
-            raise InputError(f"{path} is not in IDX format: it should start with the number {magic}, not {header[0]}")
-        if body.size != int(np.prod(header[1:])):
-            raise InputError(f"{path} is truncated: {body.size} bytes of data, {int(np.prod(header[1:]))} expected")
-        arrays.append(body.reshape(header[1:]).copy())
+        if len(raw) < 4 + 4 * dims:
+            raise InputError(f"{path} is not in IDX format: it ends within its header")
+        found, *shape = struct.unpack(f">{1 + dims}I", raw[: 4 + 4 * dims])
+        body = np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dims)
+        if found != magic:
+            raise InputError(f"{path} is not in IDX format: it should start with the number {magic}, not {found}")
+        if body.size != prod(shape):
+            raise InputError(f"{path} has {body.size} bytes of data, but its header announces {prod(shape)}")
+        arrays.append(body.reshape(shape).copy())
     images, labels = arrays
     if len(images) != len(labels):
         raise InputError(f"{folder} has {len(images)} {prefix} images but {len(labels)} labels")
@@ -134,7 +140,7 @@ def hold_out_fifth(images: Tensor, labels: Tensor) -> Data:
 def labels_of(dataset: Dataset[Any]) -> IntArray:
     """Give the labels of a data set without decoding its inputs where that can be avoided."""
     if isinstance(dataset, TensorDataset):
-        return dataset.tensors[1].numpy().astype(np.int64)
+        return dataset.tensors[1].cpu().numpy().astype(np.int64)
     targets = getattr(dataset, "targets", None)
     if targets is not None:
         return np.asarray(targets, dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -26,7 +27,7 @@ class Evaluation:
     Attributes
     ----------
     loss, accuracy : float
-        Of the averaged model: the mean of the nodes' parameters.
+        Of the averaged model: the mean of the nodes' parameters. Accuracies are NaN where targets are no classes.
     node_loss_mean, node_loss_worst, node_accuracy_mean, node_accuracy_worst : float
         Over the nodes' own models.
     consensus_distance : float
@@ -118,7 +119,7 @@ class Evaluator:
             count += len(targets)
             for row in range(rows):
                 totals[row, 0] += float(self.loss(outputs[row], targets)) * len(targets)
-                totals[row, 1] += float((outputs[row].argmax(1) == targets).sum())
+                totals[row, 1] += _hits(outputs[row], targets) * len(targets)
         return totals / count
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -131,6 +132,13 @@ class Evaluator:
         for inputs, targets in pairs:
             inputs = inputs.to(device)
             yield (inputs.to(self.dtype) if inputs.is_floating_point() else inputs), targets.to(device)
+
+
+def _hits(outputs: Tensor, targets: Tensor) -> float:
+    """Give the share of right classes, NaN where targets are none."""
+    if targets.is_floating_point() or outputs.ndim != targets.ndim + 1:
+        return math.nan
+    return float((outputs.argmax(1) == targets).double().mean())
 
 
 def averaged_state(model: nn.Module) -> dict[str, Tensor]:

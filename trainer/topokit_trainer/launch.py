@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from threading import Thread
 from uuid import uuid4
 
 from topokit.errors import TopokitError
@@ -79,6 +80,13 @@ def start_ranks(schedule_path: str, config: TrainConfig, processes: int) -> int:
     return 0
 
 
+def _end_with_launcher(launcher: int, every: float = 0.2) -> None:
+    """End this rank when its launcher is gone: orphans would go on writing where a new start of the run writes too."""
+    while os.getppid() == launcher:
+        time.sleep(every)
+    os._exit(FAILED)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one rank; the options are those of `topokit train`."""
     parser = argparse.ArgumentParser(
@@ -94,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
     try:
         run_schedule(parsed.schedule, config_from_arguments(parsed), report)
     except TopokitError as error:

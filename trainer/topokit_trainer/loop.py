@@ -51,7 +51,8 @@ class RunResult:
     Attributes
     ----------
     metrics : list of dict
-        The evaluations, oldest first (rank 0; empty on other ranks).
+        The evaluations, oldest first (rank 0; empty on other ranks). A figure is None where there is none, or where it
+        is not finite.
     model : Module
         The averaged model.
     seconds : float
@@ -83,7 +84,7 @@ def train(schedule: Schedule, config: TrainConfig | None = None, **parts: Any) -
 
     Examples
     --------
-    >>> from topokit.design import design
+    >>> from topokit.designer import design
     >>> result = train(design("ring", 4), TrainConfig(steps=40, batch_size=16, checkpoint_every=0))
     >>> result.final["accuracy"] > 0.5
     True
@@ -169,11 +170,19 @@ class Trainer:
         stacks = NodeStacks(model, len(local), group_names(model, template_optimizer), traits.changing_buffers)
         optimizer = node_optimizer(stacks, make_optimizer, template_optimizer, make_scheduler)
         self.algorithm.check(schedule, optimizer)
-        wanted = saved.engine if saved else "loop" if optimizer.needs_closure else config.gradients
+        wanted = saved.engine if saved else config.gradients
 
         def engine_for(name: str) -> tuple[GradientEngine, str]:
-            seed, first_node = config.seed, local.start
-            return choose_engine(name, stacks, loss, traits, first_batch, seed=seed, first_node=first_node)
+            return choose_engine(
+                name,
+                stacks,
+                loss,
+                traits,
+                first_batch,
+                seed=config.seed,
+                first_node=local.start,
+                closures=optimizer.needs_closure,
+            )
 
         engine, why = engine_for(wanted)
         self._engine_for = engine_for
@@ -198,7 +207,9 @@ class Trainer:
             model = make()
         if not isinstance(model, nn.Module):
             raise InputError(f"the model factory gave {type(model).__name__}, not a torch module")
-        return model.to(self.world.device, dtype)
+        if not any(p.requires_grad for p in model.parameters()):
+            raise InputError("the model has no parameters to train")
+        return model.to(self.world.device, dtype).train()
 
     def _perturb(self, local: range) -> None:
         for row, node in enumerate(local):
@@ -246,45 +257,51 @@ class Trainer:
         Raises
         ------
         KeyboardInterrupt
-            On SIGINT; alone, after the step under way is done and saved.
+            On SIGINT; alone, after the step under way (with AWC the round) is done and saved.
         """
         config = self.config
         if config.overwrite and config.out is not None and self.world.rank == 0:
             shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
         self.folder.open(config, self.schedule, self.progress.step)
+        if self.checkpoints and config.checkpoint_every:
+            self.checkpoints.open()
         self.report(f"gradients: {self.engine_reason}")
         if self.progress.step:
             self.report(f"going on after step {self.progress.step}")
         else:
             self._evaluate()
         with self._interruptible():
-            started, before = time.perf_counter(), self.progress.seconds
+            started, before, due = time.perf_counter(), self.progress.seconds, False
             while self.progress.step < config.steps:
                 self.nodes.measure = self._measures(self.progress.step)
                 self.algorithm.step(self.nodes, self.progress.step)
                 self.progress.step += 1
-                last = self.progress.step == config.steps
-                if last:
+                if self.progress.step == config.steps:
                     self.algorithm.finish()
                 if self._is_evaluation(self.progress.step):
                     self.progress.seconds = before + time.perf_counter() - started
                     self._evaluate()
-                due = config.checkpoint_every and (self.progress.step % config.checkpoint_every == 0 or last)
-                if due or self.interrupted:
+                due = due or self._is_checkpoint(self.progress.step)
+                if (due or self.interrupted) and self.algorithm.at_rest(self.progress.step):
                     self.progress.seconds = before + time.perf_counter() - started
                     self._save()
-                if self.interrupted:
-                    raise KeyboardInterrupt
+                    due = False
+                    if self.interrupted:
+                        raise KeyboardInterrupt
         self._finish()
         return RunResult(self.folder.rows, self.evaluator.average, self.progress.seconds, self.engine_reason)
 
     def _is_evaluation(self, step: int) -> bool:
         return step % self.config.eval_every == 0 or step == self.config.steps
 
+    def _is_checkpoint(self, step: int) -> bool:
+        every = self.config.checkpoint_every
+        return every > 0 and (step % every == 0 or step == self.config.steps)
+
     def _measures(self, step: int) -> bool:
         """Say whether the round that this step belongs to ends at an evaluation."""
         local = self.algorithm.local_steps
-        return self._is_evaluation((step // local + 1) * local)
+        return self._is_evaluation(min((step // local + 1) * local, self.config.steps))
 
     def _evaluate(self) -> None:
         nodes, step = self.nodes, self.progress.step
@@ -321,7 +338,7 @@ class Trainer:
         return {"contraction_bound": beta(matrix), "contraction_expected": expected_contraction(matrix)}
 
     def _save(self) -> None:
-        if self.checkpoints and self.algorithm.at_rest(self.progress.step):
+        if self.checkpoints:
             self.checkpoints.save(self.nodes, self.progress)
 
     def _finish(self) -> None:
@@ -336,7 +353,7 @@ class Trainer:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Alone, let the step under way end and be saved on SIGINT; several ranks stop at once and have checkpoints."""
+        """Alone, let the step (or round) under way end and be saved on SIGINT; several ranks stop at once."""
         if self.world.size > 1 or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -357,7 +374,7 @@ def expected_contraction(matrix: MixingMatrix) -> float:
 
     Examples
     --------
-    >>> from topokit.design import design
+    >>> from topokit.designer import design
     >>> round(expected_contraction(design("one-peer-exponential", 8).rounds[0]), 4)
     0.6547
     """

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,14 @@ from topokit.errors import InputError
 
 __all__ = ["MixingOperator"]
 
-# Values in each scratch tensor of the PyTorch paths: a share of the second-level cache; enough to keep a GPU busy.
-CPU_SCRATCH, DEVICE_SCRATCH = 1 << 18, 1 << 24
+# Values in a scratch tensor of the PyTorch paths: in main memory what caches hold (a product brings more work for each
+# value, and needs fewer, larger blocks), else enough to keep a GPU busy.
+SPARSE_SCRATCH, DENSE_SCRATCH, DEVICE_SCRATCH = 1 << 18, 1 << 21, 1 << 24
 
-# The dense product is faster where each row is read for so many others (measured: CONTRIBUTING numbers below).
-DENSE_REUSE, DENSE_FRACTION = 24, 0.4
+# The dense product is used where the average source row has so many readers, plus so many for each local row. Measured
+# with two threads, in units of a copy of the rows: 0.6 + 0.1 a reader for the kernel, 2.3 + 0.018 a local row for the
+# product. It has to win clearly, because it depends on how rows are spread and suffers more from other programs.
+DENSE_READERS, DENSE_READERS_PER_ROW = 32, 0.2
 
 
 class MixingOperator:
@@ -109,7 +112,7 @@ class MixingOperator:
         self.neighbours = int(targets.size)
         self.received_rows = max(int(targets.max(initial=-1)) + 1 - rows, 0)
         sources = rows + self.received_rows
-        self.dense = self.neighbours >= max(DENSE_REUSE * sources, DENSE_FRACTION * rows * sources, 1)
+        self.dense = self.neighbours > sources * (DENSE_READERS + DENSE_READERS_PER_ROW * rows)
         self._owner, self._degrees = owner, degrees
         self._indptr, self._index, self._weight = pointers, targets, weights
         self._kept: dict[Any, Any] = {}
@@ -164,7 +167,9 @@ class MixingOperator:
 
     def _check(self, x: Tensor, received: Tensor | None, out: Tensor | None) -> None:
         if x.ndim != 2 or len(x) != self.rows:
-            raise InputError(f"x has shape {tuple(x.shape)}, but it must be ({self.rows}, columns): a row for each node")
+            raise InputError(
+                f"x has shape {tuple(x.shape)}, but it must be ({self.rows}, columns): a row for each node"
+            )
         if not x.is_floating_point():
             raise InputError(f"x is of type {x.dtype}; only floating point rows can be mixed")
         if received is None:
@@ -208,7 +213,8 @@ class MixingOperator:
     def _in_blocks(self, x: Tensor, received: Tensor, out: Tensor, *, dense: bool, add: bool) -> None:
         """Mix with PyTorch operations, a block of columns at a time."""
         sources, kind = self.rows + len(received), _sum_type(x.dtype)
-        block = max((CPU_SCRATCH if x.device.type == "cpu" else DEVICE_SCRATCH) // sources, 256)
+        budget = DEVICE_SCRATCH if x.device.type != "cpu" else DENSE_SCRATCH if dense else SPARSE_SCRATCH
+        block = max(budget // sources, 256)
         scratch = torch.empty(sources * min(block, x.shape[1]), dtype=kind, device=x.device)
         for first in range(0, x.shape[1], block):
             columns = slice(first, min(first + block, x.shape[1]))

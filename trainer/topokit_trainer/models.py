@@ -62,6 +62,7 @@ def model_factory(name: str, shape: tuple[int, ...], classes: int) -> ModelFacto
 
     Examples
     --------
+    >>> import torch
     >>> model_factory("mlp", (1, 8, 8), 10)()(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
     """

@@ -31,6 +31,7 @@ class NodeOptimizer(Protocol):
     """What the trainer needs of an optimizer of several nodes."""
 
     needs_closure: bool
+    kind: str  # what its states belong to
 
     def step(self, closures: Sequence[Closure] | None = None) -> None:
         """Take one step with the gradients in the stacks (or the closures, one for each node)."""
@@ -71,12 +72,32 @@ def node_optimizer(
 
 
 def _needs_closure(optimizer: Optimizer) -> bool:
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
+    return "closure" in _required(optimizer.step)
+
+
+def _made(factory: SchedulerFactory, optimizer: Optimizer) -> LRScheduler:
+    scheduler = factory(optimizer)
+    if required := _required(scheduler.step):
+        raise InputError(
+            f"{type(scheduler).__name__} wants a value ({required[0]}) at every step, which nodes do not have in "
+            "common; use a schedule of the step number"
+        )
+    return scheduler
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return [p.name for p in named if p.default is inspect.Parameter.empty]
 
 
 def is_elementwise(stacks: NodeStacks, factory: OptimizerFactory, steps: int = 3) -> bool:
     """Try whether one optimizer on a stack of two nodes does what two separate optimizers do.
+
+    Raises
+    ------
+    InputError
+        If the optimizer does not change parameters in place.
 
     Examples
     --------
@@ -114,11 +135,22 @@ def is_elementwise(stacks: NodeStacks, factory: OptimizerFactory, steps: int = 3
                 two.step()
             except (RuntimeError, ValueError, TypeError):
                 return False
+    _require_in_place(apart, type(template).__name__)
     for a, b, x in zip(apart.stacks, together.stacks, start, strict=True):
         moved, difference = (b - x).abs().max(), (a - b).detach().abs().max()
         if not difference <= 1e-3 * moved + 1e-12:
             return False
     return True
+
+
+def _require_in_place(stacks: NodeStacks, name: str) -> None:
+    """Refuse an optimizer after whose steps the parameters are views of the stacks no longer."""
+    for parameter, rows in stacks.views(stacks.stacks).items():
+        for row, module in zip(rows, stacks.modules, strict=True):
+            if module.get_parameter(parameter).data_ptr() != row.data_ptr():
+                raise InputError(
+                    f"{name} gives parameters new memory (p.data = ...); use an optimizer that changes them in place"
+                )
 
 
 class StackedOptimizer:
@@ -132,7 +164,8 @@ class StackedOptimizer:
             members = [s for s, g in zip(self.stacks, stacks.group_of, strict=True) if g == index]
             group["params"] = members
         self.optimizer = template
-        self.scheduler = scheduler(template) if scheduler else None
+        self.kind = f"stacked {type(template).__name__}"
+        self.scheduler = _made(scheduler, template) if scheduler else None
 
     def step(self, closures: Sequence[Closure] | None = None) -> None:
         """Take one step, and one of the learning-rate schedule."""
@@ -173,8 +206,9 @@ class PerNodeOptimizer:
 
     def __init__(self, stacks: NodeStacks, factory: OptimizerFactory, scheduler: SchedulerFactory | None) -> None:
         self.optimizers = [factory(module) for module in stacks.modules]
-        self.schedulers = [scheduler(optimizer) for optimizer in self.optimizers] if scheduler else []
+        self.schedulers = [_made(scheduler, optimizer) for optimizer in self.optimizers] if scheduler else []
         self.needs_closure = _needs_closure(self.optimizers[0])
+        self.kind = f"{type(self.optimizers[0]).__name__} for each node"
 
     def step(self, closures: Sequence[Closure] | None = None) -> None:
         """Take one step on every node, and one of the learning-rate schedules."""

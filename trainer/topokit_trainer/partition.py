@@ -40,7 +40,8 @@ def dirichlet_partition(labels: IntArray, nodes: int, alpha: float, seed: int) -
     labels : ndarray of int64, shape (samples,)
     nodes : int
     alpha : float
-        Concentration: 0.1 leaves a node with one or two classes, 100 is close to i.i.d.
+        Concentration. Of ten classes, about four make up nine tenths of a node's samples at 0.1, eight at 1; 100 is
+        close to i.i.d.
     seed : int
 
     Returns

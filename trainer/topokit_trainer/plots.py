@@ -40,7 +40,7 @@ def plot_runs(folders: Sequence[Path], path: Path) -> None:
     InputError
         If a folder holds no run, the suffix is none of a picture, or matplotlib is missing.
     """
-    runs = [(folder.name, read_metrics(folder)) for folder in folders]
+    runs = [(folder.resolve().name, read_metrics(folder)) for folder in folders]
     for folder, (_, rows) in zip(folders, runs, strict=True):
         if not rows:
             raise InputError(f"{folder} holds no evaluation yet")
@@ -90,23 +90,28 @@ def _one_run(name: str, rows: Sequence[Metrics]) -> Figure:
 def _several_runs(runs: Sequence[tuple[str, Sequence[Metrics]]]) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.2))
-    loss, accuracy, consensus = figure.subplots(1, 3)
-    for (name, rows), style in zip(runs, line_styles(len(runs)), strict=True):
-        steps = [row["step"] for row in rows]
-        loss.plot(steps, column(rows, "loss"), label=name, **style)
-        accuracy.plot(steps, column(rows, "accuracy"), label=name, **style)
-        consensus.plot(steps, positive(column(rows, "consensus_distance")), label=name, **style)
-    loss.set(title="Test loss of the averaged model", xlabel="step")
-    accuracy.set(title="Test accuracy of the averaged model", xlabel="step")
-    consensus.set(title="Consensus distance", xlabel="step")
-    _logarithmic(consensus, [row for _, rows in runs for row in rows])
-    accuracy.legend(loc="lower right")
+    figure = Figure(figsize=(11, 7))
+    panels = {
+        "loss": "Test loss of the averaged model",
+        "accuracy": "Test accuracy of the averaged model",
+        "node_accuracy_worst": "Test accuracy of the worst node",
+        "consensus_distance": "Consensus distance",
+    }
+    for axes, (key, title) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        for (name, rows), style in zip(runs, line_styles(len(runs)), strict=True):
+            values = column(rows, key)
+            consensus = key == "consensus_distance"
+            axes.plot([row["step"] for row in rows], positive(values) if consensus else values, label=name, **style)
+        axes.set(title=title, xlabel="step")
+        if key == "node_accuracy_worst":
+            axes.legend(loc="lower right")
+        if key == "consensus_distance":
+            _logarithmic(axes, [row for _, rows in runs for row in rows])
     return figure
 
 
 def _logarithmic(axes: Any, rows: Sequence[Metrics]) -> None:
-    if any(row["consensus_distance"] > 0 for row in rows):
+    if any(value > 0 for value in column(rows, "consensus_distance")):
         axes.set_yscale("log")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from topokit.errors import InputError
 
@@ -114,6 +115,8 @@ class NodeStacks:
         self.stacks: list[nn.Parameter] = []
         self.group_of: list[int] = []
         for group, names in enumerate(groups):
+            if lazy := [name for name in names if is_lazy(parameters[name])]:
+                raise InputError(f"parameter {lazy[0]} has no shape yet; run the lazy model once where it is made")
             kinds = list(dict.fromkeys((parameters[n].dtype, parameters[n].device) for n in names))
             for dtype, device in kinds:
                 if not dtype.is_floating_point:

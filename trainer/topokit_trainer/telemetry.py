@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class RunFolder:
         write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def add(self, row: Metrics) -> None:
-        """Append one evaluation."""
+        """Append one evaluation; what is not finite becomes None, because JSON has no other word for it."""
+        row = {name: None if isinstance(v, float) and not isfinite(v) else v for name, v in row.items()}
         self.rows.append(row)
         if self.metrics_file is not None:
             with self.metrics_file.open("a") as file:

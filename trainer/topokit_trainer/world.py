@@ -69,7 +69,7 @@ class World:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over the ranks, in place; every rank gets the result."""
-        if self.size == 1:
+        if self.backend is None:
             return tensor
         if not self.staged:
             dist.all_reduce(tensor)
@@ -80,7 +80,7 @@ class World:
 
     def gather(self, value: Any) -> list[Any]:
         """Give every rank the (picklable) values of all ranks."""
-        if self.size == 1:
+        if self.backend is None:
             return [value]
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
@@ -92,7 +92,7 @@ class World:
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        if self.size > 1:
+        if self.backend is not None:
             dist.barrier()
 
     @contextmanager
@@ -145,7 +145,8 @@ def _device(config: TrainConfig) -> torch.device:
 def open_world(config: TrainConfig) -> Iterator[World]:
     """Join the ranks that a launcher (torchrun, Slurm with torchrun) announces in the environment.
 
-    Without a launcher this is a world of one. The process group is taken down at the end, also after an error.
+    Without a launcher this is a world of one, and so it is for a single rank unless a backend is asked for. The process
+    group is taken down at the end, also after an error.
     """
     device = _device(config)
     if device.type == "cuda":
@@ -153,7 +154,8 @@ def open_world(config: TrainConfig) -> Iterator[World]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    announced = "RANK" in os.environ and "MASTER_ADDR" in os.environ
+    if size == 1 and not (announced and config.backend != "auto"):
         yield World(device=device)
         return
     backend = config.backend

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from topokit.averaging import worst_case_rounds
-from topokit.design import design  # which fills the registry
+from topokit.designer import design  # which fills the registry
 from topokit.errors import ConvergenceError, GraphError, InputError
 from topokit.registry import TOPOLOGIES, Topology
 from topokit.schedule import Schedule

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from topokit import recommend as recommend_module
-from topokit.design import design
+from topokit.designer import design
 from topokit.errors import InputError
-from topokit.recommend import recommend
+from topokit.recommender import recommend
 from topokit.registry import TOPOLOGIES
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 import topokit.graphs
 import topokit.sequences
 import topokit.weights  # noqa: F401
+from topokit import __version__
 from topokit.errors import InputError
 from topokit.matrix import Graph, MatrixLike, MixingMatrix
 from topokit.registry import TOPOLOGIES, WEIGHTS, Topology
@@ -163,11 +163,4 @@ def _recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _signed(provenance: dict[str, Any]) -> dict[str, Any]:
-    return {**provenance, "topokit": _version()}
-
-
-def _version() -> str:
-    try:
-        return metadata.version("topokit")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"
+    return {**provenance, "topokit": __version__}

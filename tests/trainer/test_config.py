@@ -1,0 +1,159 @@
+"""The settings of a run: every one documented, checked, and carried unchanged from command line to command line."""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from topokit.errors import InputError
+from topokit_trainer.catalog import ALGORITHMS, DATASETS, MODELS, OPTIMIZERS
+from topokit_trainer.config import (
+    TrainConfig,
+    add_arguments,
+    arguments_from_config,
+    config_from_arguments,
+    flag,
+)
+
+
+def parser():
+    made = argparse.ArgumentParser(exit_on_error=False)
+    add_arguments(made)
+    return made
+
+
+def test_every_option_is_documented():
+    actions = {action.option_strings[-1]: action for action in parser()._actions}
+    for f in fields(TrainConfig):
+        action = actions.pop(flag(f.name))
+        assert len(f.metadata["help"]) > 8
+        assert action.help.startswith(f.metadata["help"])
+        if f.default not in (None, False):
+            assert action.help.endswith(f"(default: {f.default})")
+    assert list(actions) == ["--help"]
+
+
+def test_choices_are_in_the_help():
+    words = {f.name: f.metadata["help"] for f in fields(TrainConfig)}
+    for name, known in (("algorithm", ALGORITHMS), ("data", DATASETS), ("model", MODELS), ("optimizer", OPTIMIZERS)):
+        assert all(choice in words[name] for choice in known)
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1).filter(
+    lambda s: not s.startswith("-")
+)
+POSITIVE = st.floats(1e-12, 1e12)
+ANYTHING = {
+    **dict.fromkeys(("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints"), st.integers(1, 10**9)),
+    **dict.fromkeys(("weight_decay", "perturb", "lr"), st.floats(0, 1e6)),
+    **dict.fromkeys(("seed", "checkpoint_every"), st.integers(0, 10**9)),
+    "alpha": POSITIVE,
+    "timeout": POSITIVE,
+    "clip": st.none() | POSITIVE,
+    "threads": st.none() | st.integers(1, 64),
+    "data": st.sampled_from(["digits", "own.module:name"]),
+    "model": st.sampled_from([*MODELS, "own.module:name"]),
+    "optimizer": st.sampled_from(list(OPTIMIZERS)),
+    "data_path": st.none() | NAMES.map(Path),
+    "out": st.none() | NAMES.map(Path),
+    "device": st.sampled_from(["auto", "cpu", "cuda:1"]),
+    "overwrite": st.booleans(),
+    **{
+        name: st.sampled_from(get_args(hint))
+        for name, hint in get_type_hints(TrainConfig).items()
+        if get_args(hint) and isinstance(get_args(hint)[0], str) and name != "order"
+    },
+}
+
+
+@hypothesis_settings(max_examples=80, deadline=None)
+@given(st.fixed_dictionaries({}, optional=ANYTHING))
+def test_command_lines_lead_back_to_the_configuration(values):
+    config = TrainConfig(**values)
+    words = list(arguments_from_config(config))
+    assert config_from_arguments(parser().parse_args(words)) == config
+    again = json.loads(json.dumps(config.to_dict(), allow_nan=False))
+    assert TrainConfig(**again) == config
+
+
+def test_every_field_is_covered_by_the_round_trip():
+    rest = {f.name for f in fields(TrainConfig)} - set(ANYTHING)
+    assert rest == {"algorithm", "order", "momentum"}
+    config = TrainConfig(order="awc", momentum=0.9)
+    assert config_from_arguments(parser().parse_args(arguments_from_config(config))) == config
+    config = TrainConfig(algorithm="allreduce")
+    assert arguments_from_config(config) == ["--algorithm", "allreduce"]
+    assert arguments_from_config(TrainConfig()) == []
+
+
+def test_other_entries_of_a_command_line_are_left_alone():
+    assert config_from_arguments({"steps": 3, "schedule": "s.json"}) == TrainConfig(steps=3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        *(({name: 0}, rf"--{name.replace('_', '-')} must be at least 1, got 0") for name in
+          ("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints")),
+        *(({name: -1}, rf"--{name.replace('_', '-')} must be at least 0, got -1") for name in
+          ("lr", "momentum", "weight_decay", "perturb", "seed", "checkpoint_every")),
+        *(({name: 0}, rf"--{name} must be above 0, got 0") for name in ("alpha", "timeout", "clip", "threads")),
+        *(({name: float("nan")}, rf"--{name} must be a finite number, got nan") for name in ("lr", "alpha", "clip")),
+        *(({name: float("inf")}, rf"--{name} must be a finite number, got inf") for name in ("lr", "timeout")),
+        ({"steps": 1.5}, "--steps must be a whole number, got 1.5"),
+        ({"steps": None}, "--steps must be a whole number, got None"),
+        ({"batch_size": "many"}, "--batch-size must be a whole number, got 'many'"),
+        ({"lr": "fast"}, "--lr must be a number, got 'fast'"),
+        ({"order": "cta"}, "--order must be one of atc, awc; got 'cta'"),
+        ({"partition": "equal"}, "--partition must be one of iid, dirichlet; got 'equal'"),
+        ({"lr_schedule": "linear"}, "--lr-schedule must be one of constant, cosine, step; got 'linear'"),
+        ({"dtype": "float16"}, "--dtype must be one of float32, float64, bfloat16; got 'float16'"),
+        ({"backend": "mpi"}, "--backend must be one of auto, gloo, nccl; got 'mpi'"),
+        ({"gradients": "fast"}, "--gradients must be one of auto, vmap, loop; got 'fast'"),
+        ({"algorithm": "sgp"}, "--algorithm must be one of dsgd, allreduce; got 'sgp'"),
+        ({"algorithm": "own:sgp"}, "--algorithm must be one of dsgd, allreduce; got 'own:sgp'"),
+        ({"optimizer": "lbfgs"}, "--optimizer must be one of sgd, adam, adamw; got 'lbfgs'"),
+        ({"data": "cifar"}, "--data must be one of digits, mnist, or package.module:function; got 'cifar'"),
+        ({"model": "vit"}, "--model must be one of mlp, cnn, or package.module:function; got 'vit'"),
+        ({"data": "mnist"}, "--data mnist needs --data-path"),
+        ({"optimizer": "adam", "momentum": 0.9}, "--momentum belongs to sgd; adam would ignore it"),
+        ({"algorithm": "allreduce", "order": "awc"}, "--order and --local-steps belong to dsgd"),
+        ({"algorithm": "allreduce", "local_steps": 2}, "--order and --local-steps belong to dsgd"),
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_used_are_named(values, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**values)
+
+
+def test_numbers_from_numpy_are_plain_numbers_afterwards():
+    config = TrainConfig(steps=np.int64(3), seed=np.uint8(4), lr=np.float32(0.5), clip=np.float64(1), out="run")
+    assert json.loads(json.dumps(config.to_dict()))["seed"] == 4
+    assert (config.lr, config.out) == (0.5, Path("run"))
+
+
+def test_what_decides_the_trajectory():
+    everything = set(TrainConfig().to_dict())
+    kept = set(TrainConfig().trajectory())
+    assert everything - kept == {
+        "out", "overwrite", "timeout", "keep_checkpoints", "checkpoint_every", "threads", "backend"
+    }  # fmt: skip
+
+
+def test_options_are_listed_without_loading_pytorch():
+    code = (
+        "import sys, argparse, topokit_trainer.config as c; c.add_arguments(argparse.ArgumentParser());"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'cvxpy', 'sklearn', 'numba')))"
+    )
+    root = Path(__file__).parents[2]
+    environment = {"PYTHONPATH": f"{root}:{root / 'trainer'}"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

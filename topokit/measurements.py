@@ -1,0 +1,158 @@
+"""The measurements that a report is made of: each may be too expensive, or fail to converge, and then leaves a note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from scipy import sparse
+
+from topokit.averaging import AveragingProof, prove_exact_averaging, simulated_rounds, worst_case_rounds
+from topokit.circulant import circulant_row
+from topokit.errors import ConvergenceError, ScheduleError
+from topokit.matrix import MixingMatrix
+from topokit.schedule.claims import check_connected, negative_entry, sum_fault, symmetry_fault
+from topokit.spectral import Spectrum, fiedler_value, period_contraction, spectrum
+
+__all__ = ["FACTOR", "Measurements"]
+
+FACTOR = 1000  # by which consensus errors are to shrink
+
+# Beyond these, what has no shortcut would take minutes.
+MAX_NODES_PROOF = 5000
+MAX_SIMULATED_WORK = 5e9  # multiplications
+SIMULATED_DIM = 64
+
+ValueT = TypeVar("ValueT")
+
+
+class Measurements:
+    """Measure one period.
+
+    Rates describe x <- W x with doubly stochastic W; for other rounds they are None.
+
+    Parameters
+    ----------
+    rounds : sequence of MixingMatrix
+        One period, round 0 first.
+
+    Attributes
+    ----------
+    faults : dict of str to str
+        First place at which the rounds are not ``symmetric``, ``doubly_stochastic``, ``nonnegative`` or ``connected``.
+    notes : list of str
+        What was left out so far, and why.
+    """
+
+    def __init__(self, rounds: Sequence[MixingMatrix]) -> None:
+        self.rounds = rounds
+        self.nodes = rounds[0].nodes
+        self.notes: list[str] = []
+        self.faults = dict(_faults(rounds))
+        self.doubly_stochastic = "doubly_stochastic" not in self.faults
+        if not self.doubly_stochastic:
+            self.notes.append("some row or column does not sum to 1: rates of plain averaging do not apply")
+
+    def spectrum(self, W: MixingMatrix) -> Spectrum | None:
+        """Measure one round."""
+        return self._attempt("the spectrum of a round", lambda: spectrum(W)) if self.doubly_stochastic else None
+
+    def proof(self) -> AveragingProof | None:
+        """Decide whether a period averages exactly."""
+        if not self.doubly_stochastic:
+            return None
+        if self.nodes > MAX_NODES_PROOF and not self._circulant():
+            self.notes.append(f"exact averaging is not examined above {MAX_NODES_PROOF} nodes")
+            return None
+        return self._attempt("exact averaging", lambda: prove_exact_averaging(self.rounds))
+
+    def contractions(self, proof: AveragingProof | None) -> tuple[float | None, float | None]:
+        """Give the contraction of the period and per round."""
+        if not self.doubly_stochastic:
+            return None, None
+        if proof is not None:
+            contraction: float | None = proof.contraction
+        else:
+            contraction = self._attempt("the contraction of the period", lambda: period_contraction(self.rounds))
+        if contraction is None:
+            return None, None
+        if proof is not None and proof.status != "false":
+            return contraction, 0.0
+        return contraction, contraction ** (1 / len(self.rounds))
+
+    def worst_case(self) -> int | None:
+        """Count the rounds that shrink every error."""
+        if not self.doubly_stochastic:
+            return None
+        worst = self._attempt("the worst case", lambda: worst_case_rounds(self.rounds, FACTOR))
+        if worst is None:
+            self.notes.append(f"no number of rounds that was tried shrinks every error {FACTOR} times")
+        return worst
+
+    def simulated(self, worst: int | None, seed: int) -> int | None:
+        """Count the rounds that shrink a random start, where `worst` does not say that there are too many."""
+        if not self.doubly_stochastic:
+            return None
+        # Without a shortcut by modes every round is computed; the worst case bounds how many there are.
+        one_symmetric = len(self.rounds) == 1 and "symmetric" not in self.faults
+        shortcut = self._circulant() or (one_symmetric and self.nodes <= 1000)
+        entries = sum(W.nonzeros for W in self.rounds) / len(self.rounds)
+        if not shortcut and min(worst or 20_000, 20_000) * entries * SIMULATED_DIM > MAX_SIMULATED_WORK:
+            self.notes.append("consensus is not simulated: it would take too many rounds at this size")
+            return None
+        return simulated_rounds(self.rounds, FACTOR, dim=SIMULATED_DIM, seed=seed)
+
+    def fiedler(self) -> float | None:
+        """Measure the union of the communication graphs."""
+        if self.nodes < 2:
+            return None
+        support = self._support()
+        return self._attempt("the Fiedler value", lambda: fiedler_value(sparse.csr_array(support + support.T)))
+
+    def _support(self) -> sparse.csr_array:
+        pattern = sum((abs(W.to_csr()) for W in self.rounds[1:]), start=abs(self.rounds[0].to_csr()))
+        return sparse.csr_array(pattern)
+
+    def _circulant(self) -> bool:
+        return all(circulant_row(W) is not None for W in self.rounds)
+
+    def _attempt(self, what: str, measure: Callable[[], ValueT]) -> ValueT | None:
+        try:
+            return measure()
+        except ConvergenceError as error:
+            self.notes.append(f"{what} is not known: {error}")
+            return None
+
+
+def _faults(rounds: Sequence[MixingMatrix]) -> Iterator[tuple[str, str]]:
+    """Give the first place at which each property fails, for those that do."""
+    for what, find in (
+        ("symmetric", _asymmetry),
+        ("doubly_stochastic", _wrong_sum),
+        ("nonnegative", _negative),
+    ):
+        found = ((t, find(W)) for t, W in enumerate(rounds))
+        first = next(((t, fault) for t, fault in found if fault is not None), None)
+        if first is not None:
+            yield what, f"in round {first[0]} {first[1]}"
+    try:
+        check_connected(rounds)
+    except ScheduleError as error:
+        yield "connected", str(error)
+
+
+def _asymmetry(W: MixingMatrix) -> str | None:
+    fault = symmetry_fault(W)
+    return None if fault is None else "W[{0}, {1}] is {2} and W[{1}, {0}] is {3}".format(*fault)
+
+
+def _wrong_sum(W: MixingMatrix) -> str | None:
+    for axis in ("row", "column"):
+        if (fault := sum_fault(W, axis)) is not None:
+            return f"{axis} {fault[0]} sums to {fault[1]}"
+    return None
+
+
+def _negative(W: MixingMatrix) -> str | None:
+    k = negative_entry(W)
+    return None if k is None else f"W[{W.target[k]}, {W.source[k]}] is {W.weight[k]:.6g}"
