@@ -63,7 +63,7 @@ def train_command(
 def _start(schedule: str, config: TrainConfig, processes: int) -> None:
     from topokit_trainer.launch import start_ranks
 
-    status = start_ranks(schedule, config, processes)
+    status = start_ranks(schedule, config, processes, quiet=out.quiet)
     if status:
         raise typer.Exit(status)
 

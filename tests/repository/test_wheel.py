@@ -45,7 +45,7 @@ def python(wheel, tmp_path_factory):
     ).stdout.strip()
     # A path named in a .pth file comes after site-packages, and .pth files in it (an editable topokit) are not read.
     Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--prefix", str(folder), str(wheel)]
+    install = [sys.executable, "-m", "pip", "--python", str(interpreter), "install", "--quiet", "--no-deps", str(wheel)]
     subprocess.run(install, check=True, timeout=60)
     return interpreter
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from topokit import recommend as recommend_module
+from topokit import recommender as recommend_module
 from topokit.designer import design
 from topokit.errors import InputError
 from topokit.recommender import recommend

@@ -40,7 +40,7 @@ def run_schedule(schedule_path: str, config: TrainConfig, report: Callable[[str]
     return result.metrics
 
 
-def start_ranks(schedule_path: str, config: TrainConfig, processes: int) -> int:
+def start_ranks(schedule_path: str, config: TrainConfig, processes: int, *, quiet: bool = False) -> int:
     """Start ranks on this machine through torch.distributed.run and wait for them; give the exit status.
 
     Raises
@@ -71,7 +71,8 @@ def start_ranks(schedule_path: str, config: TrainConfig, processes: int) -> int:
     # The rank that failed has said why; the launcher's own report of it would bury that.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
-        elastic_launch(settings, sys.executable)("-m", "topokit_trainer", schedule_path, *arguments_from_config(config))
+        options = [*arguments_from_config(config), *(["--quiet"] if quiet else [])]
+        elastic_launch(settings, sys.executable)("-m", "topokit_trainer", schedule_path, *options)
     except ChildFailedError as error:
         codes = {failure.exitcode for failure in error.failures.values()}
         return INTERRUPTED if INTERRUPTED in codes else FAILED
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="example: torchrun --standalone --nproc-per-node 4 -m topokit_trainer schedule.json --out run",
     )
     parser.add_argument("schedule", help="mixing schedule file")
+    parser.add_argument("--quiet", action="store_true", help="report errors only")
     add_arguments(parser)
     parsed = parser.parse_args(arguments)
     rank = int(os.environ.get("RANK", "0"))
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
     try:
-        run_schedule(parsed.schedule, config_from_arguments(parsed), report)
+        run_schedule(parsed.schedule, config_from_arguments(parsed), (lambda line: None) if parsed.quiet else report)
     except TopokitError as error:
         if rank == 0:
             report(f"error: {error}")
