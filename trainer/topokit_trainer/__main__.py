@@ -1,5 +1,13 @@
 """Run one rank: ``python -m topokit_trainer``, usually under torchrun."""
 
+import os
+import sys
+
 from topokit_trainer.launch import main
 
-raise SystemExit(main())
+status = main()
+sys.stdout.flush()
+sys.stderr.flush()
+# Not `sys.exit`: everything is on disk, and while the interpreter shuts down a thread of PyTorch that still wants it can
+# abort the process, which would make a finished run look failed.
+os._exit(status)
