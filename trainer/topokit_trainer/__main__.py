@@ -8,6 +8,6 @@ from topokit_trainer.launch import main
 status = main()
 sys.stdout.flush()
 sys.stderr.flush()
-# Not `sys.exit`: everything is on disk, and during the shutdown of the interpreter a thread of PyTorch that still wants it
+# Not `sys.exit`: everything is on disk, and during the interpreter's shutdown a thread of PyTorch that still wants it
 # can abort the process, which would make a finished run look failed.
 os._exit(status)
