@@ -262,7 +262,7 @@ class Trainer:
         config = self.config
         if config.overwrite and config.out is not None and self.world.rank == 0:
             shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
-        self.folder.open(config, self.schedule, self.progress.step)
+        self.folder.open(config, self.schedule, self.progress.step, self.progress.engine)
         if self.checkpoints and config.checkpoint_every:
             self.checkpoints.open()
         self.report(f"gradients: {self.engine_reason}")

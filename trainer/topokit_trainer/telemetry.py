@@ -35,15 +35,18 @@ class RunFolder:
         """One JSON object a line, one line an evaluation."""
         return None if self.path is None else self.path / "metrics.jsonl"
 
-    def open(self, config: TrainConfig, schedule: Schedule, step: int) -> None:
-        """Prepare the folder for a run that stands at ``step``; evaluations after it are dropped."""
+    def open(self, config: TrainConfig, schedule: Schedule, step: int, engine: str) -> None:
+        """Prepare the folder for a run that stands at ``step``, with the gradient engine it uses; drop later evaluations."""
         if self.path is None or self.metrics_file is None:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--out {self.path} cannot be made a folder: {error.strerror}") from error
-        write_text(self.path / "config.json", json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n")
+        write_text(
+            self.path / "config.json",
+            json.dumps(config.to_dict() | {"engine": engine}, indent=1, sort_keys=True) + "\n",
+        )
         schedule.save(self.path / "schedule.json")
         old = read_metrics(self.path) if step and self.metrics_file.exists() else []
         self.rows = [row for row in old if row["step"] <= step]
