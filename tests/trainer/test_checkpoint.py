@@ -183,7 +183,7 @@ def test_evaluations_after_the_checkpoint_are_made_again(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path)] == [0, 5, 10]
     again = trainer_for(tmp_path)
     assert again.progress.step == 8
-    again.folder.open(again.config, again.schedule, again.progress.step)
+    again.folder.open(again.config, again.schedule, again.progress.step, again.progress.engine)
     assert [row["step"] for row in read_metrics(tmp_path)] == [0, 5]
 
 

@@ -36,7 +36,7 @@ class RunFolder:
         return None if self.path is None else self.path / "metrics.jsonl"
 
     def open(self, config: TrainConfig, schedule: Schedule, step: int, engine: str) -> None:
-        """Prepare the folder for a run that stands at ``step``, with the gradient engine it uses; drop later evaluations."""
+        """Prepare the folder for a run that stands at ``step``, with the engine it uses; drop later evaluations."""
         if self.path is None or self.metrics_file is None:
             return
         try:
