@@ -94,8 +94,21 @@ class AveragingProof:
         value = str(w.value) if isinstance(w.value, Fraction) else f"{w.value:.6g}"
         return (
             f"not exact {after}: node {w.target} holds {value} of node {w.source}'s value instead of {w.expected}; "
-            f"the period contracts errors to {self.contraction:.4g}"
+            f"{contraction_words(self.contraction)}"
         )
+
+
+def contraction_words(contraction: float) -> str:
+    """Say what a period does to errors at worst; a growing error must not read like a success.
+
+    Examples
+    --------
+    >>> contraction_words(0.5), contraction_words(2.0)
+    ('the period contracts errors to 0.5', 'the period can multiply errors by 2, so the values diverge')
+    """
+    if contraction > 1 + 1e-9:
+        return f"the period can multiply errors by {contraction:.4g}, so the values diverge"
+    return f"the period contracts errors to {contraction:.4g}"
 
 
 def prove_exact_averaging(rounds: Sequence[MixingMatrix]) -> AveragingProof:

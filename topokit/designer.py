@@ -102,6 +102,10 @@ def design_graph(graph: Graph, weights: str = "metropolis-hastings", *, name: st
     GraphError
         If the graph cannot be given these weights.
 
+    Notes
+    -----
+    Names that nodes carry in their attribute ``label`` are kept in the provenance, as ``labels``.
+
     Examples
     --------
     >>> import networkx as nx
@@ -110,7 +114,11 @@ def design_graph(graph: Graph, weights: str = "metropolis-hastings", *, name: st
     """
     rule = WEIGHTS[weights]
     topology = name or str(graph.name or "graph")
-    return Schedule.cyclic([rule.build(graph)], provenance=_signed({"topology": topology, "weights": rule.name}))
+    provenance: dict[str, Any] = {"topology": topology, "weights": rule.name}
+    labels = [graph.nodes[node].get("label") for node in sorted(graph)]
+    if any(label is not None for label in labels):  # read from a file whose nodes have names: they must not be lost
+        provenance["labels"] = [label if isinstance(label, int) else str(label) for label in labels]
+    return Schedule.cyclic([rule.build(graph)], provenance=_signed(provenance))
 
 
 def design_matrix(matrix: MatrixLike, *, name: str = "matrix") -> Schedule:

@@ -133,7 +133,12 @@ def _from_graph(path: str, nodes: int | None, weights: str | None) -> Schedule:
     found = graph.number_of_nodes()
     if nodes is not None and nodes != found:
         raise GraphError(f"{path} has {found} nodes, but --nodes asks for {nodes}: leave --nodes out, or give {found}")
-    return design_graph(graph, *([] if weights is None else [weights]), name=Path(path).stem)
+    schedule = design_graph(graph, *([] if weights is None else [weights]), name=Path(path).stem)
+    labels = schedule.provenance.get("labels")
+    if labels:
+        shown = ", ".join(f"{node} = {label}" for node, label in enumerate(labels[:8]))
+        out.note(f"nodes were numbered: {shown}{', ...' if len(labels) > 8 else ''} (all in provenance.labels)")
+    return schedule
 
 
 def _recommend(
@@ -204,6 +209,7 @@ def _choice(recommendation: Recommendation | None) -> dict[str, Any]:
 
 
 def _describe(schedule: Schedule, *, as_note: bool) -> None:
+    from topokit.averaging import contraction_words
     from topokit_cli.words import count
 
     claims = schedule.claims
@@ -212,5 +218,5 @@ def _describe(schedule: Schedule, *, as_note: bool) -> None:
     if claims.exact_averaging:
         text += f"; exact after {count(schedule.period, 'round')}"
     elif claims.period_contraction is not None:
-        text += f"; a period contracts errors to {claims.period_contraction:.4g}"
+        text += f"; {contraction_words(claims.period_contraction)}"
     (out.note if as_note else out.text)(text)

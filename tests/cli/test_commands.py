@@ -121,7 +121,7 @@ def test_design_json_says_what_was_chosen_and_why(run):
 
 def test_design_writes_nothing_without_out(run, tmp_path):
     outcome = run("design", "--nodes", 8, "--topology", "ring")
-    assert outcome.stdout.startswith("ring-8: 1 round, a node sends at most 2 messages in each; a period contracts")
+    assert outcome.stdout.startswith("ring-8: 1 round, a node sends at most 2 messages in each; the period contracts")
     assert "nothing is written" in outcome.stderr
     assert not list(tmp_path.iterdir())
 

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import topokit
+from topokit.averaging import prove_exact_averaging
 from topokit.designer import design, design_graph, design_matrix
 from topokit.errors import GraphError, InputError, ScheduleError
+from topokit.graph_files import read_graph
+from topokit.matrix import MixingMatrix
 from topokit.registry import TOPOLOGIES, WEIGHTS, Topology
 from topokit.schedule import Schedule
 
@@ -118,3 +121,19 @@ def test_exact_weights_stay_exact_in_the_file():
 
 def test_the_version_is_recorded():
     assert design("ring", 4).provenance["topokit"] == topokit.__version__
+
+
+def test_names_of_nodes_are_kept(tmp_path):
+    (tmp_path / "named.csv").write_text("b,c\na,b\nc,a\n")
+    schedule = design_graph(read_graph(tmp_path / "named.csv"))
+    assert schedule.provenance["labels"] == ["b", "c", "a"]
+    assert Schedule.loads(schedule.dumps()).provenance["labels"] == ["b", "c", "a"]
+    assert "labels" not in design_graph(nx.petersen_graph()).provenance
+
+
+def test_growing_errors_are_called_that():
+    W = np.array([[-1.0, 2.0], [2.0, -1.0]])
+    assert (
+        "can multiply errors by 3, so the values diverge"
+        in prove_exact_averaging([MixingMatrix.from_matrix(W)]).sentence()
+    )

@@ -117,7 +117,7 @@ def test_the_json_form_is_plain():
         assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 
-@pytest.mark.parametrize(("nodes", "limit"), [(64, 2.0), (1000, 20.0)])
+@pytest.mark.parametrize(("nodes", "limit"), [(64, 2.0), pytest.param(1000, 20.0, marks=pytest.mark.slow)])
 def test_it_is_fast(nodes, limit):
     start = time.process_time()
     recommend(nodes)

@@ -247,7 +247,7 @@ def test_a_run_leaves_what_is_needed_to_use_it(tmp_path):
     ("changes", "message"),
     [
         ({"lr": 0.2}, "holds a run with lr 0.1, not 0.2; give the settings it was started with"),
-        ({"batch_size": 5}, "holds a run with batch_size 4, not 5"),
+        ({"batch_size": 5}, "holds a run with batch-size 4, not 5"),
         ({"order": "awc"}, "holds a run with order 'atc', not 'awc'"),
         ({"seed": 1}, "holds a run with seed 0, not 1"),
         ({"steps": 40}, "holds a run with steps 20, not 40"),

@@ -145,7 +145,7 @@ def test_what_decides_the_trajectory():
     everything = set(TrainConfig().to_dict())
     kept = set(TrainConfig().trajectory())
     assert everything - kept == {
-        "out", "overwrite", "timeout", "keep_checkpoints", "checkpoint_every", "threads", "backend"
+        "out", "overwrite", "timeout", "keep_checkpoints", "checkpoint_every", "eval_every", "threads", "backend"
     }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """A run as a whole: decided by its seed alone, and refused in words where its parts do not fit."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +138,55 @@ def test_a_launcher_is_not_needed(monkeypatch):
         assert world.gather(3) == [3]
         with pytest.raises(ZeroDivisionError), world.agreed():
             _ = 1 / 0
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "own_parts.py").write_text(
+        "import torch\n"
+        "def pair():\n"
+        "    data = torch.utils.data.TensorDataset(torch.randn(80, 5), torch.randint(0, 3, (80,)))\n"
+        "    return data, data\n"
+        "def single():\n"
+        "    return pair()[0]\n"
+        "def fitting():\n"
+        "    return torch.nn.Linear(5, 3)\n"
+        "def other():\n"
+        "    return torch.nn.Linear(7, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+
+
+def test_own_parts_are_found_in_the_current_folder(own_module):
+    config = TrainConfig(steps=2, batch_size=4, data="own_parts:pair", model="own_parts:fitting", device="cpu")
+    assert train(RING, config).final["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "message"),
+    [
+        ("single", "fitting", r"--data own_parts:single must return \(training set, test set\), not TensorDataset"),
+        ("pair", "other", r"the model cannot take a batch of shape \(4, 5\): mat1 and mat2"),
+    ],
+)
+def test_own_parts_that_do_not_fit_are_explained(own_module, data, model, message):
+    config = TrainConfig(batch_size=4, data=f"own_parts:{data}", model=f"own_parts:{model}", device="cpu")
+    with pytest.raises(InputError, match=message):
+        Trainer(RING, config)
+
+
+def test_a_diverged_run_says_so():
+    lines = []
+    config = settings(steps=20, eval_every=10, lr=1e308)
+    train(RING, config, data=blobs(), model=linear, report=lines.append)
+    assert any("has diverged" in line for line in lines)
+
+
+def test_a_finished_run_says_so(tmp_path):
+    config = settings(steps=4, out=tmp_path / "run", checkpoint_every=2)
+    train(RING, config, data=blobs(), model=linear)
+    lines = []
+    train(RING, config, data=blobs(), model=linear, report=lines.append)
+    assert "the run is finished already, with 4 steps" in lines

@@ -120,8 +120,9 @@ class Checkpoints:
             raise InputError(f"{path} has version {version}, this topokit reads version {VERSION}")
         for name, now in self.trajectory.items():
             if trajectory.get(name) != now:
+                option = name.replace("_", "-")
                 raise InputError(
-                    f"{self.folder.parent} holds a run with {name} {trajectory.get(name)!r}, not {now!r}; "
+                    f"{self.folder.parent} holds a run with {option} {trajectory.get(name)!r}, not {now!r}; "
                     "give the settings it was started with, another --out, or --overwrite"
                 )
         return Progress(**progress)

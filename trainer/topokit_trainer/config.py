@@ -45,17 +45,20 @@ class TrainConfig:
     topokit.errors.InputError: --lr must be at least 0, got -1.0
     """
 
-    algorithm: str = option("dsgd", "dsgd (gossip along the schedule) or allreduce (exact averaging of gradients)")
+    algorithm: str = option(
+        "dsgd", "training algorithm: dsgd (gossip along the schedule) or allreduce (exact averaging of gradients)"
+    )
     order: Literal["atc", "awc"] = option(
-        "atc", "dsgd: atc mixes after the step, awc mixes the values before it, so that exchange and gradient overlap"
+        "atc",
+        "for dsgd: atc mixes after the step, awc mixes the values before it, so that exchange and gradient overlap",
     )
     local_steps: int = option(1, "gradient steps of each node between two rounds of mixing")
-    data: str = option("digits", "digits (embedded), mnist (needs --data-path), or package.module:function")
+    data: str = option("digits", "data set: digits (embedded), mnist (needs --data-path), or package.module:function")
     data_path: Path | None = option(None, "folder with files in MNIST format")
     partition: Literal["iid", "dirichlet"] = option("iid", "how the training data is dealt to the nodes")
     alpha: float = option(0.1, "Dirichlet concentration: small is heterogeneous")
-    model: str = option("mlp", "mlp, cnn, or package.module:function that returns a torch module")
-    optimizer: str = option("sgd", "sgd, adam or adamw (any torch optimizer from Python)")
+    model: str = option("mlp", "model: mlp, cnn, or package.module:function that returns a torch module")
+    optimizer: str = option("sgd", "optimizer: sgd, adam or adamw (any torch optimizer from Python)")
     lr: float = option(0.1, "learning rate")
     momentum: float = option(0.0, "momentum of sgd")
     weight_decay: float = option(0.0, "weight decay")
@@ -68,8 +71,8 @@ class TrainConfig:
     perturb: float = option(0.0, "standard deviation of the noise added to each node's starting point")
     seed: int = option(0, "seed of initial model, partition, batches and noise")
     dtype: Literal["float32", "float64", "bfloat16"] = option("float32", "number type of the parameters")
-    device: str = option("auto", "cpu, cuda, cuda:1 ...; auto takes a GPU where there is one")
-    backend: Literal["auto", "gloo", "nccl"] = option("auto", "torch.distributed backend")
+    device: str = option("auto", "device: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one")
+    backend: Literal["auto", "gloo", "nccl"] = option("auto", "backend of torch.distributed")
     gradients: Literal["auto", "vmap", "loop"] = option(
         "auto", "how several nodes on one rank compute gradients: vmap, loop, or the faster by measurement"
     )
@@ -142,7 +145,16 @@ class TrainConfig:
 
     def trajectory(self) -> dict[str, Any]:
         """Give the settings that decide the trajectory: a run goes on only where these are unchanged."""
-        elsewhere = {"out", "overwrite", "timeout", "keep_checkpoints", "checkpoint_every", "threads", "backend"}
+        elsewhere = {
+            "out",
+            "overwrite",
+            "eval_every",
+            "timeout",
+            "keep_checkpoints",
+            "checkpoint_every",
+            "threads",
+            "backend",
+        }
         return {name: value for name, value in self.to_dict().items() if name not in elsewhere}
 
 

@@ -65,7 +65,11 @@ def load_data(config: TrainConfig) -> Data:
     if config.data == "mnist":
         return mnist(cast(Path, config.data_path))
     made = import_object(config.data, "--data")()
-    return made if isinstance(made, Data) else Data(*made)
+    if isinstance(made, Data):
+        return made
+    if not isinstance(made, tuple | list) or len(made) != 2:
+        raise InputError(f"--data {config.data} must return (training set, test set), not {type(made).__name__}")
+    return Data(*made)
 
 
 def digits() -> Data:

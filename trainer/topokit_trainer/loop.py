@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import sqrt
+from math import isfinite, sqrt
 from types import FrameType
 from typing import Any
 
@@ -165,7 +165,11 @@ class Trainer:
         first_batch = batches(0)
 
         model = self._fresh_model(make_model, dtype)
-        traits = model_traits(model, first_batch[0][0])
+        try:
+            traits = model_traits(model, first_batch[0][0])
+        except (RuntimeError, TypeError, ValueError) as error:
+            shape = tuple(first_batch[0].shape[1:])
+            raise InputError(f"the model cannot take a batch of shape {shape}: {str(error).splitlines()[0]}") from error
         template_optimizer = make_optimizer(model)
         stacks = NodeStacks(model, len(local), group_names(model, template_optimizer), traits.changing_buffers)
         optimizer = node_optimizer(stacks, make_optimizer, template_optimizer, make_scheduler)
@@ -191,9 +195,8 @@ class Trainer:
         self.evaluator = Evaluator(stacks, engine, loss, schedule.nodes, self.data.test, world, dtype)
         self.progress.engine = engine.name
         if traits.changing_buffers:
-            self.report(
-                f"note: {traits.changing_buffers[0]} and the like stay local; the averaged model takes their mean"
-            )
+            buffer = traits.changing_buffers[0]
+            self.report(f"note: each node keeps its own {buffer} (BatchNorm); the averaged model takes the mean")
         if saved and self.checkpoints:
             self.checkpoints.load(self.nodes)
             self.progress = saved
@@ -266,7 +269,9 @@ class Trainer:
         if self.checkpoints and config.checkpoint_every:
             self.checkpoints.open()
         self.report(f"gradients: {self.engine_reason}")
-        if self.progress.step:
+        if self.progress.step == config.steps:
+            self.report(f"the run is finished already, with {config.steps} steps")
+        elif self.progress.step:
             self.report(f"going on after step {self.progress.step}")
         else:
             self._evaluate()
@@ -287,6 +292,8 @@ class Trainer:
                     self._save()
                     due = False
                     if self.interrupted:
+                        saved = "saved; give the same command again to go on" if self.checkpoints else "nothing saved"
+                        self.report(f"interrupted after step {self.progress.step}: {saved}")
                         raise KeyboardInterrupt
         self._finish()
         return RunResult(self.folder.rows, self.evaluator.average, self.progress.seconds, self.engine_reason)
@@ -329,6 +336,8 @@ class Trainer:
         if self.world.rank == 0:
             self.folder.add(row)
             self.report(describe(row))
+            if not isfinite(quality["loss"]):
+                self.report("note: the loss is not finite, the run has diverged; a lower --lr or --clip may help")
 
     def _predicted(self, round_number: int | None) -> Metrics:
         """Give what the analysis says of a round: its contraction at worst, and of differences in random directions."""

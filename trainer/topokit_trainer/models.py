@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -51,6 +53,9 @@ def cnn(shape: tuple[int, ...], classes: int, width: int = 16) -> nn.Module:
 def import_object(path: str, option: str) -> Any:
     """Import ``package.module:name``; the message of a failure names the command-line option."""
     module, _, name = path.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)  # an installed command, unlike `python -m`, does not look into the current folder
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
