@@ -336,7 +336,8 @@ class Trainer:
         if self.world.rank == 0:
             self.folder.add(row)
             self.report(describe(row))
-            if not isfinite(quality["loss"]):
+            said = len(self.folder.rows) > 1 and self.folder.rows[-2]["loss"] is None
+            if not isfinite(quality["loss"]) and not said:
                 self.report("note: the loss is not finite, the run has diverged; a lower --lr or --clip may help")
 
     def _predicted(self, round_number: int | None) -> Metrics:
