@@ -209,7 +209,8 @@ def test_a_run_that_diverges_leaves_readable_metrics(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)["finished"]
     assert rows[-1]["loss"] is None
     assert rows[-1]["consensus_distance"] is None
-    assert "nan" in lines[-1]
+    assert "nan" in lines[-2]
+    assert "has diverged" in lines[-1]
 
 
 def test_lines_for_people_say_the_main_figures():
