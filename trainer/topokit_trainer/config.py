@@ -18,8 +18,6 @@ from topokit_trainer.catalog import ALGORITHMS, DATASETS, MODELS, OPTIMIZERS
 
 __all__ = ["TrainConfig", "add_arguments", "config_from_arguments"]
 
-DTYPES = ("float32", "float64", "bfloat16")
-
 
 def option(default: Any, text: str) -> Any:
     """Declare a field with the help text that every command line shows for it."""

@@ -292,7 +292,8 @@ class Trainer:
                     self._save()
                     due = False
                     if self.interrupted:
-                        saved = "saved; give the same command again to go on" if self.checkpoints else "nothing saved"
+                        again = "the same command" + (" without --overwrite" if config.overwrite else "")
+                        saved = f"saved; give {again} again to go on" if self.checkpoints else "nothing saved"
                         self.report(f"interrupted after step {self.progress.step}: {saved}")
                         raise KeyboardInterrupt
         self._finish()
