@@ -18,6 +18,7 @@ from scipy import sparse
 
 from topokit.errors import ConvergenceError, InputError
 from topokit.kinds import Pairwise
+from topokit.laplacian import weighted_laplacian
 from topokit.matrix import FloatArray, Graph, IntArray
 from topokit.weights.messages import require_connected
 
@@ -103,17 +104,10 @@ def acid_constants(nodes: int, edges: ArrayLike, rates: ArrayLike) -> AcidConsta
     graph: Graph = nx.empty_graph(nodes)
     graph.add_edges_from(checked.edges.tolist())
     require_connected(graph)
-    laplacian = _laplacian(nodes, checked.edges, np.array([float(rate) for rate in checked.rates]))
+    laplacian = weighted_laplacian(nodes, checked.edges, np.array([float(rate) for rate in checked.rates])).tocsc()
     mu2, resistance = (_dense if nodes <= DENSE_LIMIT else _sparse)(laplacian, checked.edges)
     chi1, chi2 = 1 / mu2, resistance / 2
     return AcidConstants(chi1, chi2, 1 / (2 * sqrt(chi1 * chi2)), 0.5, sqrt(chi1 / chi2) / 2)
-
-
-def _laplacian(nodes: int, edges: IntArray, rates: FloatArray) -> sparse.csc_array:
-    u, v = edges.T
-    rows, columns = np.concatenate((u, v, u, v)), np.concatenate((v, u, u, v))
-    values = np.concatenate((-rates, -rates, rates, rates))
-    return sparse.coo_array((values, (rows, columns)), shape=(nodes, nodes)).tocsc()
 
 
 def _dense(laplacian: sparse.csc_array, edges: IntArray) -> tuple[float, float]:

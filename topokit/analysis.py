@@ -81,31 +81,6 @@ def analyze(what: Schedule | MatrixLike, name: str | None = None, *, seed: int =
     )
 
 
-# What a report says where there is nothing to say.
-NOTHING: dict[str, Any] = dict.fromkeys(
-    (
-        "period",
-        "slem",
-        "spectral_gap",
-        "beta",
-        "fiedler_value",
-        "contraction",
-        "contraction_per_round",
-        "gap_per_round",
-        "exact_averaging",
-        "exact_after",
-        "windows",
-        "expected_contraction",
-        "expectation_method",
-        "push_pull",
-        "perron",
-        "messages_per_period",
-        "worst_case_rounds",
-        "simulated_rounds",
-    )
-)
-
-
 def _of_period(rule: Cyclic, seed: int) -> dict[str, Any]:
     measured = Measurements(rule)
     flows = [traffic(W, rule.copies) for W in rule.rounds]
@@ -118,7 +93,6 @@ def _of_period(rule: Cyclic, seed: int) -> dict[str, Any]:
     worst = measured.worst_case()
     messages = sum(entry.messages for entry in reports)
     return {
-        **NOTHING,
         "period": rule.period,
         "symmetric": "symmetric" not in measured.faults,
         "doubly_stochastic": "doubly_stochastic" not in measured.faults,
@@ -167,7 +141,6 @@ def _of_draws(rule: Kind, seed: int) -> dict[str, Any]:
     if isinstance(rule, Teleport):
         notes.append("messages include the hand-overs; consensus is simulated among the tokens of the first team")
     return {
-        **NOTHING,
         "symmetric": claims.symmetric,
         "doubly_stochastic": claims.doubly_stochastic,
         "nonnegative": claims.nonnegative,
@@ -179,8 +152,6 @@ def _of_draws(rule: Kind, seed: int) -> dict[str, Any]:
         "messages_per_round": messages,
         "messages_per_node_and_round": messages / rule.nodes,
         "simulated_rounds": simulated_rounds(rule, FACTOR, seed=seed),
-        "rounds": (),
-        "faults": {},
         "notes": tuple(notes),
     }
 

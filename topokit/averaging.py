@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -14,6 +14,7 @@ from topokit.circulant import circulant_error, circulant_row
 from topokit.consensus import consensus_distance, simulate_consensus, simulated_rounds, worst_case_rounds
 from topokit.errors import ConvergenceError, InputError
 from topokit.matrix import MixingMatrix
+from topokit.proofs.arrival import TOLERANCE, arrival
 from topokit.proofs.contraction import run_contraction
 from topokit.proofs.exact import exact_entry, exact_rounds, first_difference, first_float_difference, float_entry
 from topokit.proofs.shifts import shift_period
@@ -34,10 +35,8 @@ __all__ = [
     "worst_window",
 ]
 
-FLOAT_TOLERANCE = 1e-9  # relative to 1/n: far above rounding errors, far below any mistake worth the name
 READABLE = 40  # characters of a fraction that a sentence can hold
-SUDDEN = 1000  # tolerances: a schedule that shrinks errors by less in one round converges, and is not exact
-SUDDEN_COLUMNS = 32
+PROBED_COLUMNS = 32
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,8 @@ def prove_exact_averaging(
     else:
         proved = False
         columns = shift_period(rounds, copies)
-        found = first_float_difference(rounds, columns, FLOAT_TOLERANCE / nodes, copies=copies)
-        if found is None and not _sudden(rounds, copies):
+        found = first_float_difference(rounds, columns, TOLERANCE / nodes, copies=copies)
+        if found is None and not _arrives(rounds, copies):
             found = first_float_difference(rounds, columns, 0.0, copies=copies)
         witness = None if found is None else _witness(nodes, *found)
     closed_form = _closed_form(rounds)
@@ -208,23 +207,17 @@ def prove_exact_averaging(
     )
 
 
-def _sudden(rounds: Sequence[MixingMatrix], copies: int) -> bool:
-    """Say whether floating-point rounds arrive at the mean at one stroke, as exact ones do, and do not just converge.
-
-    Looked at in some columns of the product: where an error falls below the tolerance, the round before must leave one
-    far above it.
-    """
+def _arrives(rounds: Sequence[MixingMatrix], copies: int) -> bool:
+    """Say whether floating-point rounds reach the mean at one stroke, seen in some columns of the product."""
     nodes = rounds[0].nodes // copies
-    state = np.zeros((nodes * copies, min(nodes, SUDDEN_COLUMNS)))
-    np.fill_diagonal(state, 1.0)
-    before = np.inf
-    for matrix in rounds:
-        state = matrix.to_csr() @ state
-        error = float(np.abs(state[:nodes] - 1 / nodes).max()) * nodes
-        if error <= FLOAT_TOLERANCE:
-            return before >= SUDDEN * FLOAT_TOLERANCE
-        before = error
-    return False
+
+    def errors() -> Iterator[float]:
+        state = np.eye(nodes * copies, min(nodes, PROBED_COLUMNS))
+        for matrix in rounds:
+            state = matrix.to_csr() @ state
+            yield float(np.abs(state[:nodes] - 1 / nodes).max()) * nodes
+
+    return arrival(errors()) is not None
 
 
 def _value(rounds: Sequence[MixingMatrix], pair: tuple[int, int], max_work: float | None) -> Fraction | float:
@@ -254,7 +247,7 @@ def _removed_by_filters(rounds: Sequence[MixingMatrix]) -> BoolArray | None:
 def _circulant_witness(rounds: Sequence[MixingMatrix]) -> Witness:
     """Give the first entry of column 0 that is visibly wrong, or that which is most wrong."""
     error = circulant_error(rounds)
-    visible = np.abs(error) > FLOAT_TOLERANCE / error.size
+    visible = np.abs(error) > TOLERANCE / error.size
     target = int(visible.argmax() if visible.any() else np.abs(error).argmax())
     return _witness(error.size, (target, 0), 1 / error.size + float(error[target]))
 

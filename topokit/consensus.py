@@ -6,7 +6,6 @@ The consensus distance of X, one row a node, is sqrt((1/n) sum_i ||x_i - mean||^
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import count, islice
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from topokit.circulant import period_symbol
-from topokit.errors import ConvergenceError, InputError
+from topokit.errors import InputError
 from topokit.kinds import Cyclic, Kind, Teleport
 from topokit.matrix import FloatArray, MixingMatrix
+from topokit.proofs.contraction import product_norm
 from topokit.spectral import (
     DENSE_LIMIT,
     centred,
@@ -280,18 +280,11 @@ def _first_round(moduli: FloatArray, measure: Measure, limit: float) -> int | No
     return high * len(moduli)
 
 
-def _norm(matrix: FloatArray) -> float:
-    if matrix.shape[0] > 200:
-        with suppress(ConvergenceError):
-            return iterative_norm(lambda x: matrix @ x, lambda x: matrix.T @ x, matrix.shape[0])[0]
-    return float(np.linalg.norm(matrix, 2))
-
-
 def _by_squaring(rounds: Rounds, limit: float) -> int | None:
     """Square the product of a period until it is small, then bisect; no round may enlarge an error."""
     nodes = rounds[0].nodes
     powers = [period_product(rounds) - 1 / nodes]
-    while _norm(powers[-1]) > limit:
+    while product_norm(powers[-1]) > limit:
         if 1 << len(powers) > PERIODS:
             return None
         powers.append(powers[-1] @ powers[-1])
@@ -299,11 +292,11 @@ def _by_squaring(rounds: Rounds, limit: float) -> int | None:
     periods = 0
     for k in range(len(powers) - 2, -1, -1):
         candidate = state @ powers[k]
-        if _norm(candidate) > limit:
+        if product_norm(candidate) > limit:
             state, periods = candidate, periods + (1 << k)
     for t, matrix in enumerate(rounds):
         state = np.asarray(matrix.to_csr() @ state)
-        if _norm(state) <= limit:
+        if product_norm(state) <= limit:
             return periods * len(rounds) + t + 1
     return (periods + 1) * len(rounds)
 
@@ -336,7 +329,7 @@ def _by_steps(rounds: Rounds, limit: float, copies: int = 1) -> int | None:
     matrices = [matrix.to_csr() for matrix in rounds]
     for t in range(APPLIED):
         state = np.asarray(matrices[t % len(matrices)] @ state)
-        size = _norm(state[:nodes] - late)
+        size = product_norm(state[:nodes] - late)
         if size <= limit:
             return t + 1
         if size > DIVERGED * limit:

@@ -19,7 +19,7 @@ from scipy import sparse
 from topokit.circulant import period_symbol
 from topokit.kinds import Drawn, Kind, Matchings, Pairwise, Sampled
 from topokit.kinds.samplers import decimal, matched_by_shift
-from topokit.matrix import FloatArray, IntArray
+from topokit.laplacian import weighted_laplacian
 
 __all__ = ["Expectation", "expected_contraction"]
 
@@ -99,13 +99,6 @@ def _of_sampled(kind: Sampled) -> Expectation | None:
     return Expectation(_largest(sum(p * (W.T @ W) for p, W in zip(chances, matrices, strict=True))), "enumeration")
 
 
-def _laplacian(nodes: int, edges: IntArray, weights: FloatArray) -> sparse.csr_array:
-    u, v = edges.T
-    rows, columns = np.concatenate((u, v, u, v)), np.concatenate((v, u, u, v))
-    values = np.concatenate((-weights, -weights, weights, weights))
-    return sparse.coo_array((values, (rows, columns)), shape=(nodes, nodes)).tocsr()
-
-
 def _of_matchings(kind: Matchings) -> Expectation | None:
     if kind.nodes > DENSE_LIMIT:
         return None
@@ -113,9 +106,9 @@ def _of_matchings(kind: Matchings) -> Expectation | None:
     chance = np.array([float(p) for p in kind.probabilities])
     of_edge = np.repeat(chance, [len(edges) for edges in kind.matchings])
     edges = np.concatenate(kind.matchings)
-    mean = _laplacian(kind.nodes, edges, of_edge)
+    mean = weighted_laplacian(kind.nodes, edges, of_edge)
     # Independence leaves (E L)^2 + sum_m p_m (1 - p_m) L_m^2, and L_m^2 = 2 L_m for a matching.
-    spread = _laplacian(kind.nodes, edges, of_edge * (1 - of_edge))
+    spread = weighted_laplacian(kind.nodes, edges, of_edge * (1 - of_edge))
     square = sparse.eye_array(kind.nodes) - 2 * alpha * mean + alpha**2 * (mean @ mean + 2 * spread)
     return Expectation(_largest(square), "closed form")
 
@@ -125,7 +118,7 @@ def _of_pairwise(kind: Pairwise) -> Expectation | None:
         return None
     rates = np.array([float(rate) for rate in kind.rates])
     # Averaging a pair is a projection: W^T W = W.
-    mean = sparse.eye_array(kind.nodes) - _laplacian(kind.nodes, kind.edges, rates / rates.sum()) / 2
+    mean = sparse.eye_array(kind.nodes) - weighted_laplacian(kind.nodes, kind.edges, rates / rates.sum()) / 2
     return Expectation(_largest(mean), "closed form")
 
 

@@ -19,7 +19,16 @@ from topokit.errors import ScheduleError
 from topokit.kinds import Mixing
 from topokit.matrix import IntArray, MixingMatrix
 
-__all__ = ["check_connected", "mixing_fault", "negative_entry", "sum_fault", "symmetry_fault", "weight_text"]
+__all__ = [
+    "EXPECTED",
+    "check_connected",
+    "first_fault",
+    "mixing_fault",
+    "negative_entry",
+    "sum_fault",
+    "symmetry_fault",
+    "weight_text",
+]
 
 TOLERANCE = 1e-12
 
@@ -148,6 +157,45 @@ def weight_text(W: MixingMatrix, k: int) -> str:
     if W.numerator is not None and W.denominator is not None:
         return str(Fraction(int(W.numerator[k]), int(W.denominator[k])))
     return repr(float(W.weight[k]))
+
+
+# What is expected where a property of every round fails.
+EXPECTED = {"symmetric": "the same", "doubly_stochastic": "1", "nonnegative": "at least 0"}
+
+
+def first_fault(rounds: Sequence[MixingMatrix], what: str) -> str | None:
+    """Find the first place at which not every round is symmetric, doubly stochastic or nonnegative.
+
+    Parameters
+    ----------
+    rounds : sequence of MixingMatrix
+    what : {"symmetric", "doubly_stochastic", "nonnegative"}
+
+    Examples
+    --------
+    >>> first_fault([MixingMatrix.from_entries(2, [0, 0, 1], [0, 1, 1], [0.5, 0.5, 1.0])], "symmetric")
+    'in round 0 W[0, 1] is 0.5 and W[1, 0] is 0'
+    """
+    find = {"symmetric": _asymmetry, "doubly_stochastic": _wrong_sum, "nonnegative": _negative}[what]
+    found = (f"in round {t} {fault}" for t, W in enumerate(rounds) if (fault := find(W)) is not None)
+    return next(found, None)
+
+
+def _asymmetry(W: MixingMatrix) -> str | None:
+    fault = symmetry_fault(W)
+    return None if fault is None else "W[{0}, {1}] is {2} and W[{1}, {0}] is {3}".format(*fault)
+
+
+def _wrong_sum(W: MixingMatrix) -> str | None:
+    for axis in ("row", "column"):
+        if (fault := sum_fault(W, axis)) is not None:
+            return f"{axis} {fault[0]} sums to {fault[1]}"
+    return None
+
+
+def _negative(W: MixingMatrix) -> str | None:
+    k = negative_entry(W)
+    return None if k is None else f"W[{W.target[k]}, {W.source[k]}] is {weight_text(W, k)}"
 
 
 def check_connected(rounds: Sequence[MixingMatrix], copies: int = 1) -> None:

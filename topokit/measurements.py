@@ -12,13 +12,14 @@ from scipy import sparse
 from topokit.averaging import AveragingProof, prove_exact_averaging, simulated_rounds, worst_case_rounds
 from topokit.circulant import circulant_row
 from topokit.errors import ConvergenceError, ScheduleError
-from topokit.faults import check_connected, negative_entry, sum_fault, symmetry_fault
+from topokit.faults import EXPECTED, check_connected, first_fault
 from topokit.kinds import Cyclic
 from topokit.matrix import MixingMatrix
 from topokit.perron import perron_vector
+from topokit.proofs.contraction import run_contraction
 from topokit.proofs.windows import Windows, exact_after, worst_window
 from topokit.schedule.claims import averages
-from topokit.spectral import Spectrum, fiedler_value, period_contraction, spectrum
+from topokit.spectral import Spectrum, fiedler_value, spectrum
 
 __all__ = ["FACTOR", "Measurements"]
 
@@ -103,7 +104,9 @@ class Measurements:
             return None, None
         contraction = None if proof is None else proof.contraction
         if contraction is None and self.plain:
-            contraction = self._attempt("the contraction of the period", lambda: period_contraction(self.rounds))
+            contraction = run_contraction(self.rounds)
+            if contraction is None:
+                self.notes.append("the contraction of the period is not known: its norm takes too long")
         if contraction is None:
             return None, None
         if proof is not None and proof.status == "proved":
@@ -169,33 +172,10 @@ class Measurements:
 
 def _faults(rule: Cyclic) -> Iterator[tuple[str, str]]:
     """Give the first place at which each property fails, for those that do."""
-    for what, find in (
-        ("symmetric", _asymmetry),
-        ("doubly_stochastic", _wrong_sum),
-        ("nonnegative", _negative),
-    ):
-        found = ((t, find(W)) for t, W in enumerate(rule.rounds))
-        first = next(((t, fault) for t, fault in found if fault is not None), None)
-        if first is not None:
-            yield what, f"in round {first[0]} {first[1]}"
+    for what in EXPECTED:
+        if (fault := first_fault(rule.rounds, what)) is not None:
+            yield what, fault
     try:
         check_connected(rule.rounds, rule.copies)
     except ScheduleError as error:
         yield "connected", str(error)
-
-
-def _asymmetry(W: MixingMatrix) -> str | None:
-    fault = symmetry_fault(W)
-    return None if fault is None else "W[{0}, {1}] is {2} and W[{1}, {0}] is {3}".format(*fault)
-
-
-def _wrong_sum(W: MixingMatrix) -> str | None:
-    for axis in ("row", "column"):
-        if (fault := sum_fault(W, axis)) is not None:
-            return f"{axis} {fault[0]} sums to {fault[1]}"
-    return None
-
-
-def _negative(W: MixingMatrix) -> str | None:
-    k = negative_entry(W)
-    return None if k is None else f"W[{W.target[k]}, {W.source[k]}] is {W.weight[k]:.6g}"

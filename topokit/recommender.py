@@ -19,6 +19,7 @@ from topokit.errors import ConvergenceError, GraphError, InputError
 from topokit.registry import TOPOLOGIES, Topology
 from topokit.schedule import Schedule
 from topokit.traffic import traffic
+from topokit.words import count
 
 __all__ = ["Candidate", "Recommendation", "recommend"]
 
@@ -131,10 +132,10 @@ class Recommendation:
         fewest = "the fewest messages of all but all-to-all exchanges" if aside else "the fewest messages"
         text = (
             f"{best.label} needs {fewest} until every error has shrunk {FACTOR} times: {best.score} from the "
-            f"busiest node ({best.max_degree} a round, {_count(best.rounds or 0, 'round')})"
+            f"busiest node ({best.max_degree} a round, {count(best.rounds or 0, 'round')})"
         )
         if best.exact:
-            text += f"; it is exact after {_count(best.period or 0, 'round')}"
+            text += f"; it is exact after {count(best.period or 0, 'round')}"
         if len(ranked) > 1:
             text += f"; next: {ranked[1].name} with {ranked[1].score}{_drawback(best, ranked[1])}"
         return text
@@ -144,7 +145,7 @@ class Recommendation:
         if not degrees:
             return "; ".join(f"{c.name} {c.why}" for c in self.candidates)
         degree, name = min(degrees, key=lambda pair: pair[0])
-        return f"the smallest degree among what exists for {_count(self.nodes, 'node')} is {degree} ({name})"
+        return f"the smallest degree among what exists for {count(self.nodes, 'node')} is {degree} ({name})"
 
 
 def recommend(nodes: int, *, max_degree: int | None = None, undirected: bool = False, seed: int = 0) -> Recommendation:
@@ -247,7 +248,7 @@ def _candidate(
         return out(f"{what}, which plain D-SGD cannot use", **facts)
     most, rounds = facts["max_degree"], facts["rounds"]
     if max_degree is not None and most > max_degree:
-        return out(f"a node sends {_count(most, 'message')} a round, more than {max_degree}", **facts)
+        return out(f"a node sends {count(most, 'message')} a round, more than {max_degree}", **facts)
     if undirected and not facts["symmetric"]:
         return out("its messages go one way, and exchanges were asked for", **facts)
     if rounds is None:
@@ -298,10 +299,10 @@ def _rounds_needed(schedule: Schedule) -> int | None:
 
 
 def _why(nodes: int, facts: Mapping[str, Any]) -> str:
-    rounds = _count(facts["rounds"], "round")
+    rounds = count(facts["rounds"], "round")
     if facts["period"] is None:
         return f"on average {rounds} shrink errors {FACTOR} times (drawn at random)"
-    after = _count(facts["period"], "round")
+    after = count(facts["period"], "round")
     if facts["exact"]:
         if _all_to_all(nodes, facts["max_degree"], facts["rounds"]):
             return f"exact after 1 round, but an all-reduce is too, with {2 * (nodes - 1) / nodes:.3g} messages a node"
@@ -327,7 +328,3 @@ def _drawback(best: Candidate, second: Candidate) -> str:
     if best.symmetric and not second.symmetric:
         return " too, but its messages go one way"
     return " too"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -14,6 +14,7 @@ from topokit.averaging import AveragingProof
 from topokit.measurements import FACTOR
 from topokit.proofs.push_pull import PushPullProof
 from topokit.proofs.windows import Windows
+from topokit.words import count
 
 __all__ = ["Degree", "Report", "RoundReport"]
 
@@ -52,7 +53,7 @@ class RoundReport:
     max_out_degree: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What `analyze` found out; None where a number does not exist or was left out, for a reason given in `notes`.
 
@@ -133,35 +134,35 @@ class Report:
     kind: str
     copies: int
     mixing: str
-    period: int | None
+    period: int | None = None
     hash: str | None
     symmetric: bool | None
     doubly_stochastic: bool | None
     nonnegative: bool | None
     connected: bool
-    slem: float | None
-    spectral_gap: float | None
-    beta: float | None
-    fiedler_value: float | None
-    contraction: float | None
-    contraction_per_round: float | None
-    gap_per_round: float | None
-    exact_averaging: AveragingProof | None
-    exact_after: int | None
-    windows: Windows | None
-    expected_contraction: float | None
-    expectation_method: str | None
-    push_pull: PushPullProof | None
-    perron: tuple[float, float] | None
+    slem: float | None = None
+    spectral_gap: float | None = None
+    beta: float | None = None
+    fiedler_value: float | None = None
+    contraction: float | None = None
+    contraction_per_round: float | None = None
+    gap_per_round: float | None = None
+    exact_averaging: AveragingProof | None = None
+    exact_after: int | None = None
+    windows: Windows | None = None
+    expected_contraction: float | None = None
+    expectation_method: str | None = None
+    push_pull: PushPullProof | None = None
+    perron: tuple[float, float] | None = None
     in_degree: Degree
     out_degree: Degree
-    messages_per_period: int | None
+    messages_per_period: int | None = None
     messages_per_round: float
     messages_per_node_and_round: float
-    worst_case_rounds: int | None
-    simulated_rounds: int | None
+    worst_case_rounds: int | None = None
+    simulated_rounds: int | None = None
     seed: int
-    rounds: tuple[RoundReport, ...]
+    rounds: tuple[RoundReport, ...] = ()
     faults: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -205,7 +206,9 @@ class Report:
     def _lines(self) -> list[tuple[str, str]]:
         lines = [
             ("nodes", str(self.nodes)),
-            ("rounds", f"drawn at random ({self.kind})") if self.period is None else ("period", _rounds(self.period)),
+            ("rounds", f"drawn at random ({self.kind})")
+            if self.period is None
+            else ("period", count(self.period, "round")),
             *([("copies", f"{self.copies} states a node")] if self.copies > 1 else []),
             ("weights", self._weights()),
             *self._averaging(),
@@ -239,7 +242,7 @@ class Report:
         if self.exact_averaging is not None:
             text = self.exact_averaging.sentence()
             if self.exact_averaging.status == "false" and self.exact_after is not None:
-                text = f"exact after {_rounds(self.exact_after)}, proved (not after a period: {text})"
+                text = f"exact after {count(self.exact_after, 'round')}, proved (not after a period: {text})"
             lines.append(("exact averaging", text))
         if self.windows is not None:
             lines.append(("started elsewhere", self.windows.sentence()))
@@ -289,10 +292,6 @@ def _proof_values(proof: AveragingProof) -> dict[str, Any]:
 
 def _is(what: str, holds: bool | None) -> str:
     return "" if holds is None else what if holds else f"not {what}"
-
-
-def _rounds(number: int) -> str:
-    return f"{number} round" if number == 1 else f"{number} rounds"
 
 
 def _degree(degree: Degree) -> str:

@@ -28,7 +28,6 @@ __all__ = [
     "is_normal",
     "is_symmetric",
     "laplacian_extremes",
-    "period_contraction",
     "period_product",
     "slem",
     "spectral_gap",
@@ -152,7 +151,7 @@ def slem(matrix: MatrixLike) -> float:
     Raises
     ------
     InputError
-        If W is not normal: use `beta`, or `period_contraction` over several rounds.
+        If W is not normal: use `beta`, or the norm of a period over several rounds.
     ConvergenceError
         If an iterative eigensolver does not converge.
 
@@ -167,7 +166,7 @@ def slem(matrix: MatrixLike) -> float:
     if result.slem is None:
         raise InputError(
             "the SLEM of a matrix that is not normal cannot be computed reliably; use beta, its norm, or "
-            "period_contraction over several rounds"
+            "the norm of a period over several rounds"
         )
     return result.slem
 
@@ -229,36 +228,6 @@ def period_product(rounds: Rounds, *, limit: int = PRODUCT_LIMIT) -> FloatArray:
     for matrix in rounds[1:]:
         product = np.asarray(matrix.to_csr() @ product)
     return product
-
-
-def period_contraction(rounds: Rounds) -> float:
-    """Norm of a period minus J, ||W^(tau-1) ... W^(0) - J||_2: its factor on the worst consensus error.
-
-    The contraction per round is its tau-th root. Circulant rounds are multiplied mode by mode, up to 1,000 nodes the
-    product is formed, above that only applied.
-
-    Raises
-    ------
-    InputError
-        If there are no rounds, or rounds of different sizes.
-    ConvergenceError
-        If an iterative eigensolver does not converge.
-
-    Examples
-    --------
-    >>> from topokit.topologies import one_peer_exponential
-    >>> round(period_contraction(one_peer_exponential(12)), 4)
-    0.2091
-    """
-    nodes = require_rounds(rounds)
-    if len(rounds) == 1:
-        return beta(rounds[0])
-    symbol = period_symbol(rounds)
-    if symbol is not None:
-        return float(symbol.prod(axis=0).max())
-    if nodes <= DENSE_LIMIT:
-        return _dense_norm(_minus_mean(period_product(rounds)))
-    return iterative_norm(*centred(rounds), nodes)[0]
 
 
 def require_rounds(rounds: Rounds) -> int:

@@ -254,7 +254,7 @@ def _busiest(schedule: Schedule) -> int:
 
 def _describe(schedule: Schedule, *, as_note: bool) -> None:
     from topokit.averaging import contraction_words
-    from topokit_cli.words import count
+    from topokit.words import count
 
     claims = schedule.claims
     rounds = f"{schedule.kind} rounds drawn at random" if schedule.period is None else count(schedule.period, "round")

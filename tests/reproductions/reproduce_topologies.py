@@ -1,6 +1,6 @@
 """The families side by side: degree, period, contraction and rounds of each, at several numbers of nodes.
 
-``make reproduce-topologies`` computes the two tables, compares them with the values known from the literature's
+``make reproduce-topologies`` computes the tables, compares them with the values known from the literature's
 constructions, and writes them into docs/topologies.md.
 """
 
@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from topokit.averaging import worst_case_rounds
 from topokit.designer import design
+from topokit.errors import GraphError
 from topokit.expectation import expected_contraction
 from topokit.kinds import Cyclic
+from topokit.matrix import MixingMatrix
+from topokit.proofs.contraction import run_contraction
 from topokit.registry import TOPOLOGIES
 from topokit.schedule import Schedule
-from topokit.spectral import period_contraction
+from topokit.spectral import beta
+from topokit.topologies.equitopo import d_equistatic, u_equistatic
 from topokit.traffic import traffic
 
 DOCS = Path(__file__).parents[2] / "docs" / "topologies.md"
@@ -47,6 +52,7 @@ TIMED = (
     "od-equidyn",
 )
 TIMED_AT = (8, 16, 24, 25, 32, 64, 100, 128, 256)
+DRAWN = ((64, 6), (64, 20), (300, 9), (300, 28))  # nodes and shifts: the degree of exponential, and the paper's rule
 MOST_ROUNDS = 5000
 
 
@@ -61,7 +67,7 @@ def contraction(name: str, nodes: int) -> float:
     schedule = schedule_of(name, nodes)
     if schedule.claims.exact_averaging:
         return 0.0
-    return period_contraction(schedule.rounds)
+    return run_contraction(schedule.rounds)
 
 
 def comparison(name: str, nodes: int) -> tuple[int, int, float, int]:
@@ -95,6 +101,33 @@ def time_cell(name: str, nodes: int) -> str:
     return f"{float(f'{effective_mixing_time(name, nodes):.3g}'):g}"
 
 
+def drawn(family: Callable[..., MixingMatrix], nodes: int, shifts: int, tries: int, seeds: int) -> str:
+    """Mean and largest ||W - J||_2 over seeds; 1 where the shifts drawn do not connect the nodes."""
+
+    def norm(seed: int) -> float:
+        try:
+            return beta(family(nodes, shifts, tries=tries, seed=seed))
+        except GraphError:
+            return 1.0
+
+    norms = [norm(seed) for seed in range(seeds)]
+    return f"{sum(norms) / seeds:.3f}, {max(norms):.3f}"
+
+
+def equistatic() -> str:
+    """The heavy tail of a single set of shifts, and what is left of it in the best of 20 sets."""
+    families = (d_equistatic, u_equistatic)
+    columns = [(family, tries) for family in families for tries in (1, 20)]
+    head = [
+        f"{family.__name__[0].upper()}, {'one set' if tries == 1 else f'best of {tries}'}" for family, tries in columns
+    ]
+    lines = ["| n | shifts | " + " | ".join(head) + " |", "| --- " * (len(head) + 2) + "|"]
+    for nodes, shifts in DRAWN:
+        cells = [drawn(family, nodes, shifts, tries, 2000 // tries) for family, tries in columns]
+        lines.append(f"| {nodes} | {shifts} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def table(names: tuple[str, ...], sizes: tuple[int, ...], cell) -> str:
     lines = ["| n | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
     lines += [f"| {nodes} | " + " | ".join(cell(name, nodes) for name in names) + " |" for nodes in sizes]
@@ -118,6 +151,7 @@ def tables() -> dict[str, str]:
         "families": families(),
         "comparison": table(COMPARED, COMPARED_AT, comparison_cell),
         "mixing-time": table(TIMED, TIMED_AT, time_cell),
+        "equistatic": equistatic(),
     }
 
 

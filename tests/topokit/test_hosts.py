@@ -10,8 +10,9 @@ from topokit.errors import GraphError, InputError
 from topokit.kinds import Cyclic
 from topokit.matrix import MixingMatrix
 from topokit.null_filter import NullFilter
+from topokit.proofs.contraction import run_contraction
 from topokit.registry import TOPOLOGIES, Topology
-from topokit.spectral import period_contraction, period_product
+from topokit.spectral import period_product
 from topokit.topologies import one_peer_exponential
 from topokit.topologies.hosts import inner_outer_exponential, two_level
 from topokit.weights import metropolis_hastings_weights, uniform_weights
@@ -41,7 +42,7 @@ def test_two_level_rounds_are_kronecker_products(outer, hosts, gpus, among):
     exact = prove_exact_averaging(among(hosts)).status == "proved"
     assert prove_exact_averaging(rounds).status == ("proved" if exact else "false")
     assert exact == (outer == "complete" or hosts == 4)
-    assert period_contraction(rounds) == pytest.approx(period_contraction(among(hosts)), abs=1e-12)
+    assert run_contraction(rounds) == pytest.approx(run_contraction(among(hosts)), abs=1e-12)
     crossing = [(i // gpus, j // gpus) for W in rounds for i, j in zip(W.target, W.source, strict=True)]
     assert sum(a != b for a, b in crossing) == gpus * sum(W.messages for W in among(hosts))
 
@@ -105,17 +106,19 @@ def test_floating_point_weights_among_hosts_stay_such(family):
 
 def test_outer_topologies_that_do_not_average_one_value_a_node_are_refused(family):
     family(lambda nodes: Cyclic([MixingMatrix.from_matrix(np.eye(2 * nodes))], copies=2, mixing="push-pull"))
-    with pytest.raises(InputError, match=r"rounds average one value a node .* mine does not"):
+    with pytest.raises(InputError, match=r"rounds that average one value a node .* are needed, mine has others"):
         two_level(4, outer="mine")
     family(lambda nodes, colour: (), obstacle=lambda nodes, colour: None)
-    with pytest.raises(InputError, match="needs no parameters, but mine needs 'colour'"):
+    with pytest.raises(InputError, match="mine needs a value for 'colour': take a topology that needs none"):
         two_level(4, outer="mine")
 
 
 def test_outer_topologies_drawn_at_random_are_refused(monkeypatch):
     entry = Topology(name="mine", kind="random", summary="", source="", build=lambda nodes: None)
     monkeypatch.setitem(TOPOLOGIES._entries, "mine", entry)
-    with pytest.raises(InputError, match="outer must be a static topology or a sequence, the rounds of mine are drawn"):
+    with pytest.raises(
+        InputError, match="a static topology or a sequence is needed, but the rounds of mine are drawn at random"
+    ):
         two_level(4, outer="mine")
 
 
@@ -203,7 +206,7 @@ def test_inner_outer_exponential_by_its_definition(hosts, gpus):
     assert [p for p in range(1, len(rounds) + 1) if all(table[t] == table[t % p] for t in range(len(table)))] == [
         len(rounds)
     ]
-    assert period_contraction(rounds) < 0.9
+    assert run_contraction(rounds) < 0.9
 
 
 def test_inner_outer_exponential_of_the_smallest_hosts():

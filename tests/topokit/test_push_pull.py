@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import block_diag
 
 from topokit.errors import GraphError, InputError
 from topokit.faults import mixing_fault
@@ -328,3 +329,12 @@ def test_push_pull_gradient_sums_arrive_at_the_root():
         state = kind.round(t).to_csr() @ state
     np.testing.assert_array_equal(state[:50], 7)
     np.testing.assert_array_equal(state[50:], [49 * 50 / 2, *[0] * 49])
+
+
+def test_floating_point_pairs_that_fade_away_are_not_exact():
+    fading = np.array([[0.6, 0.4], [0.3, 0.7]])
+    proof = prove_push_pull([MixingMatrix.from_matrix(block_diag(fading, fading.T))])
+    assert (proof.status, proof.never) == ("false", False)
+    settled = np.array([[0.3, 0.7], [0.3, 0.7]])
+    proof = prove_push_pull([MixingMatrix.from_matrix(block_diag(settled, settled.T))])
+    assert (proof.status, proof.pull_rounds, proof.push_rounds) == ("numerical", 1, 1)

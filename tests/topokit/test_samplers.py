@@ -16,7 +16,9 @@ from topokit.kinds.samplers import SAMPLERS, decimal, matched_by_shift
 from topokit.schedule import Schedule
 
 words64 = st.integers(0, MAX_SEED)
-etas = st.fractions(0, 1, max_denominator=10**6).filter(bool) | st.floats(0.001, 1) | st.just(1)
+# Of decimals, 12 places: those of more than 17 may not fit into 64 bits, and are refused.
+decimals = st.floats(0.001, 1).map(lambda value: round(value, 12))
+etas = st.fractions(0, 1, max_denominator=10**6).filter(bool) | decimals | st.just(1)
 
 
 @st.composite

@@ -14,13 +14,13 @@ from topokit import topologies as graphs
 from topokit.circulant import circulant_row, period_symbol
 from topokit.errors import ConvergenceError, InputError
 from topokit.matrix import MixingMatrix
+from topokit.proofs.contraction import run_contraction
 from topokit.spectral import (
     beta,
     fiedler_value,
     is_normal,
     is_symmetric,
     laplacian_extremes,
-    period_contraction,
     period_product,
     slem,
     spectral_gap,
@@ -113,8 +113,8 @@ def test_a_nilpotent_error_has_norm_one_and_no_computed_slem():
     result = spectrum(W)
     assert result.slem is None
     assert result.beta == pytest.approx(1, abs=1e-12)
-    assert period_contraction([W] * 10) < 1e-12
-    assert period_contraction([W] * 9) > 0.5
+    assert run_contraction([W] * 10) < 1e-12
+    assert run_contraction([W] * 9) > 0.5
 
 
 def test_large_matrices_are_iterated():
@@ -128,8 +128,8 @@ def test_large_matrices_are_iterated():
     low, high = laplacian_extremes(graphs.torus_graph(n))
     assert low == pytest.approx(2 - 2 * cos(2 * pi / 48), abs=1e-10)
     assert high == pytest.approx(8, abs=1e-8)
-    assert period_contraction(one_peer_hypercube(2048)) < 1e-13
-    part = period_contraction(one_peer_hypercube(2048)[:-1])
+    assert run_contraction(one_peer_hypercube(2048)) < 1e-13
+    part = run_contraction(one_peer_hypercube(2048)[:-1])
     assert part == pytest.approx(1, abs=1e-12)
     assert laplacian_extremes(nx.complete_bipartite_graph(3, 1000)) == pytest.approx((3, 1003), abs=1e-8)
     assert fiedler_value(nx.disjoint_union(nx.star_graph(600), nx.star_graph(600))) == pytest.approx(0, abs=1e-10)
@@ -142,7 +142,7 @@ def test_iterative_and_dense_methods_agree(monkeypatch):
 
     def measure():
         ends = laplacian_extremes(nx.path_graph(90))
-        return [*(beta(W) for W in [*matrices, symmetric]), period_contraction(rounds), *ends]
+        return [*(beta(W) for W in [*matrices, symmetric]), run_contraction(rounds), *ends]
 
     dense = measure()
     monkeypatch.setattr(spectral, "DENSE_LIMIT", 10)
@@ -163,14 +163,14 @@ def test_periods_of_circulants(n):
     for matrix in rounds:
         product = matrix.to_dense() @ product
     np.testing.assert_allclose(period_product(rounds), product, atol=1e-15)
-    assert period_contraction(rounds) == pytest.approx(np.linalg.norm(product - 1 / n, 2), abs=1e-14)
+    assert run_contraction(rounds) == pytest.approx(np.linalg.norm(product - 1 / n, 2), abs=1e-14)
 
 
 def test_round_zero_acts_first():
     A, B = (MixingMatrix.from_matrix(random_permutations(6, seed)) for seed in (1, 2))
     np.testing.assert_allclose(period_product([A, B]), B.to_dense() @ A.to_dense(), atol=1e-15)
     norm = np.linalg.norm(B.to_dense() @ A.to_dense() - 1 / 6, 2)
-    assert period_contraction([A, B]) == pytest.approx(norm, abs=1e-13)
+    assert run_contraction([A, B]) == pytest.approx(norm, abs=1e-13)
 
 
 def test_circulants_are_recognised():
@@ -221,7 +221,7 @@ def test_the_laplacian_ignores_weights_and_loops():
         (lambda: fiedler_value(sparse.csr_array(np.ones((2, 3)))), r"shape \(2, 3\)"),
         (lambda: beta(np.ones((2, 3))), "square"),
         (lambda: period_product([]), "at least one round"),
-        (lambda: period_contraction([*one_peer_exponential(4), *one_peer_exponential(8)]), "round 2 has 8 nodes"),
+        (lambda: run_contraction([*one_peer_exponential(4), *one_peer_exponential(8)]), "round 2 has 8 nodes"),
         (lambda: period_product(one_peer_exponential(2001)), "pass limit=2001"),
     ],
 )

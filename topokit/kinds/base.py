@@ -11,7 +11,6 @@ from fractions import Fraction
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from topokit.errors import ScheduleError
 from topokit.matrix import INT64_MAX, IntArray, MixingMatrix
@@ -256,30 +255,19 @@ def pair_averages(nodes: int, edges: IntArray, weight: Number) -> MixingMatrix:
     own = np.arange(nodes)
     target = np.concatenate((edges[:, 0], edges[:, 1], own))
     source = np.concatenate((edges[:, 1], edges[:, 0], own))
-    messages = 2 * len(edges)
-    fractions: list[Fraction] = []
-    if isinstance(weight, Fraction):
-        fractions = [1 - weight * d for d in range(int(degree.max(initial=0)) + 1)]
-    if fractions and max(max(abs(w.numerator), w.denominator) for w in (*fractions, exact(weight))) <= INT64_MAX:
-        of_degree = [(w.numerator, w.denominator) for w in fractions]
-        share = exact(weight)
-        numerator: ArrayLike = np.array(
-            [share.numerator] * messages + [of_degree[d][0] for d in degree.tolist()], dtype=np.int64
-        )
-        denominator = np.array(
-            [share.denominator] * messages + [of_degree[d][1] for d in degree.tolist()], dtype=np.int64
-        )
-        values = np.asarray(numerator) / denominator
-        keep = np.asarray(numerator) != 0
-        return MixingMatrix.from_entries(
-            nodes,
-            target[keep],
-            source[keep],
-            values[keep],
-            numerator=np.asarray(numerator)[keep],
-            denominator=denominator[keep],
-        )
-    value = float(weight)
-    values = np.concatenate((np.full(messages, value), 1 - value * degree))
-    keep = values != 0
-    return MixingMatrix.from_entries(nodes, target[keep], source[keep], values[keep])
+    # Few weights differ: that of an edge, and one for each degree.
+    place = np.concatenate((np.zeros(2 * len(edges), dtype=np.int64), 1 + degree))
+    values = [weight, *(1 - weight * d for d in range(int(degree.max(initial=0)) + 1))]
+    keep = np.array([value != 0 for value in values])[place]
+    target, source, place = target[keep], source[keep], place[keep]
+    fractions = [value for value in values if isinstance(value, Fraction)]
+    if len(fractions) < len(values) or max(max(abs(w.numerator), w.denominator) for w in fractions) > INT64_MAX:
+        return MixingMatrix.from_entries(nodes, target, source, np.array([float(value) for value in values])[place])
+    return MixingMatrix.from_entries(
+        nodes,
+        target,
+        source,
+        np.array([float(value) for value in values])[place],
+        numerator=np.array([w.numerator for w in fractions])[place],
+        denominator=np.array([w.denominator for w in fractions])[place],
+    )

@@ -11,9 +11,9 @@ import numpy as np
 from topokit.errors import ConvergenceError
 from topokit.matrix import FloatArray, MixingMatrix
 from topokit.proofs.shifts import shift_period
-from topokit.spectral import DENSE_LIMIT, beta, iterative_norm
+from topokit.spectral import DENSE_LIMIT, beta, iterative_norm, require_rounds
 
-__all__ = ["run_contraction"]
+__all__ = ["product_norm", "run_contraction"]
 
 ORBITS = 8  # rows of a block up to which shift-invariant rounds are multiplied mode by mode
 DECOMPOSED = 200  # rows up to which a singular value decomposition costs nothing
@@ -41,6 +41,11 @@ def run_contraction(rounds: Rounds, *, copies: int = 1, max_work: float | None =
     float or None
         None if the iteration does not converge within `max_work`.
 
+    Raises
+    ------
+    InputError
+        If there are no rounds, or rounds of different sizes.
+
     Notes
     -----
     Rounds that are invariant under a shift by few nodes are block-diagonal in the Fourier basis. Of others, up to
@@ -52,12 +57,12 @@ def run_contraction(rounds: Rounds, *, copies: int = 1, max_work: float | None =
     >>> round(run_contraction(one_peer_exponential(12)), 4)
     0.2091
     """
-    rows = rounds[0].nodes
+    rows = require_rounds(rounds)
     shift = shift_period(rounds, copies)
     if shift * copies <= ORBITS:
         return _by_modes(rounds, copies, shift)
     if rows <= DENSE_LIMIT:
-        return _norm(_error(np.eye(rows), [W.to_csr() for W in rounds], copies))
+        return product_norm(_error(np.eye(rows), [W.to_csr() for W in rounds], copies))
     try:
         if len(rounds) == 1 and copies == 1:
             return beta(rounds[0])
@@ -96,7 +101,14 @@ def _error(x: FloatArray, matrices: Sequence[Any], copies: int) -> FloatArray:
     return np.asarray(y[:nodes] - x[:nodes].mean(axis=0), dtype=np.float64)
 
 
-def _norm(matrix: FloatArray) -> float:
+def product_norm(matrix: FloatArray) -> float:
+    """Compute the spectral norm of a product that was formed, by iteration where it is large and that converges.
+
+    Examples
+    --------
+    >>> product_norm(np.array([[0.0, 2.0], [0.0, 0.0]]))
+    2.0
+    """
     if matrix.shape[1] > DECOMPOSED:
         with suppress(ConvergenceError):
             return iterative_norm(lambda x: matrix @ x, lambda x: matrix.T @ x, matrix.shape[1])[0]

@@ -17,6 +17,7 @@ from topokit.faults import mixing_fault
 from topokit.matrix import MixingMatrix
 from topokit.proofs.rank_one import Equal, Number, Unequal, equal_after
 from topokit.proofs.residues import exact_rounds
+from topokit.words import count
 
 __all__ = ["PushPullProof", "StillApart", "prove_push_pull"]
 
@@ -65,7 +66,7 @@ class PushPullProof:
     apart : StillApart or None
         Where the status is false, two nodes that show it, after `searched` rounds.
     never : bool
-        Where the status is false: whether no larger number of rounds would do either.
+        Where the status is false: whether exact arithmetic shows that no larger number of rounds would do either.
     """
 
     status: Literal["proved", "numerical", "false"]
@@ -95,7 +96,9 @@ class PushPullProof:
                 if self.apart.part == "pull"
                 else f"what {pair} push still ends up in different places"
             )
-            return f"{what} after {_rounds(self.searched)}" + (", and after any other number of them" * self.never)
+            return f"{what} after {count(self.searched, 'round')}" + (
+                ", and after any other number of them" * self.never
+            )
         assert self.pull_weights is not None
         assert self.push_shares is not None
         pull = f"all that of node {min(self.pull_weights)}"
@@ -106,8 +109,8 @@ class PushPullProof:
             push = f"summed up and shared out to {len(self.push_shares)} nodes"
         how = "proved" if self.status == "proved" else "up to rounding (numerical: the weights are not fractions)"
         return (
-            f"pull copies: {pull} after {_rounds(self.pull_rounds)}; "
-            f"push copies: {push} after {_rounds(self.push_rounds)}; {how}"
+            f"pull copies: {pull} after {count(self.pull_rounds or 0, 'round')}; "
+            f"push copies: {push} after {count(self.push_rounds or 0, 'round')}; {how}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def prove_push_pull(rounds: Sequence[MixingMatrix], *, limit: int | None = None)
         pull_weights=pull.line if isinstance(pull, Equal) else None,
         push_shares=push.line if isinstance(push, Equal) else None,
         apart=apart,
-        never=apart is not None and searched >= enough,
+        never=apart is not None and holds == "proved" and searched >= enough,
     )
 
 
@@ -213,10 +216,6 @@ def _block(W: MixingMatrix, part: Part, nodes: int) -> MixingMatrix:
         numerator=None if W.numerator is None else W.numerator[chosen],
         denominator=None if W.denominator is None else W.denominator[chosen],
     )
-
-
-def _rounds(count: int | None) -> str:
-    return f"{count} round{'' if count == 1 else 's'}"
 
 
 def _plain(weight: Number) -> str | float:

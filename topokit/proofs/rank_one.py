@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from topokit.matrix import MixingMatrix
+from topokit.proofs.arrival import TOLERANCE, arrival
 from topokit.proofs.residues import IntMatrix, ScaledRound, exact_rounds, moduli, size_bound
 
 __all__ = ["Equal", "Lines", "Number", "Unequal", "equal_after"]
@@ -29,7 +30,6 @@ Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 MODULUS = (1 << 20) - 3  # a prime; the exact product decides what vectors modulo it do not
 PROBES = 4  # random vectors where weights are floating-point numbers
-TOLERANCE = 1e-9
 BLOCK = 1 << 22  # entries of a block of rows
 
 
@@ -150,8 +150,11 @@ class _Search(ABC):
 
     def _wrong(self) -> Flags:
         """Say at which nodes the vectors are not what equal lines make of them."""
-        wrong = self.state - self.state[0] if self.lines == "rows" else self.state
-        return np.asarray(self.nonzero(wrong).any(axis=1))
+        return np.asarray(self.nonzero(self._deviation()).any(axis=1))
+
+    def _deviation(self) -> State:
+        """Subtract what equal lines make of the vectors."""
+        return self.state - self.state[0] if self.lines == "rows" else self.state
 
 
 class _Rounding(_Search):
@@ -162,6 +165,21 @@ class _Rounding(_Search):
         self.state = np.random.default_rng(0).standard_normal((rounds[0].nodes, PROBES))
         if lines == "columns":
             self.state -= self.state.mean(axis=0)
+
+    def candidates(self, limit: int) -> Iterator[int]:
+        """Give the number of rounds after which the vectors are, at one stroke, what equal lines make of them."""
+
+        def errors() -> Iterator[float]:
+            for t in range(limit):
+                self.step(t)
+                yield float(np.abs(self._deviation()).max())
+
+        if (count := arrival(errors())) is not None:
+            yield count
+
+    def wrong_row(self) -> int:
+        """Give the row that differs most."""
+        return int(np.abs(self._deviation()).max(axis=1).argmax())
 
     def reduced(self, values: State) -> State:
         return values

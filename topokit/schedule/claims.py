@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from topokit.acid import acid_constants
 from topokit.averaging import AveragingProof, prove_exact_averaging
 from topokit.errors import ConvergenceError, ScheduleError
 from topokit.expectation import expected_contraction
-from topokit.faults import negative_entry, sum_fault, symmetry_fault, weight_text
+from topokit.faults import EXPECTED, first_fault
 from topokit.kinds import Cyclic, Drawn, Kind, Pairwise, Sampled, Teleport
 from topokit.matrix import MixingMatrix
+from topokit.words import count
 
 __all__ = ["Claims", "averages", "check_claims", "compute_claims"]
 
@@ -117,11 +118,7 @@ def _properties(kind: Kind) -> dict[str, Any]:
             "nonnegative": True,
         }
     rounds = _stored(kind)
-    return {
-        "symmetric": all(symmetry_fault(W) is None for W in rounds),
-        "doubly_stochastic": all(sum_fault(W, "row") is None and sum_fault(W, "column") is None for W in rounds),
-        "nonnegative": all(negative_entry(W) is None for W in rounds),
-    }
+    return {what: first_fault(rounds, what) is None for what in EXPECTED}
 
 
 def _stored(kind: Kind) -> Sequence[MixingMatrix]:
@@ -166,13 +163,13 @@ def check_claims(kind: Kind, claims: Claims) -> tuple[str, ...]:
         _check_known(kind, claims)
     else:
         rounds = _stored(kind)
-        _check_each_round(claims.symmetric, _symmetry_faults(rounds), "symmetric")
-        _check_each_round(claims.doubly_stochastic, _stochasticity_faults(rounds), "doubly stochastic")
-        _check_each_round(claims.nonnegative, _sign_faults(rounds), "nonnegative")
+        for what in EXPECTED:
+            if (claimed := getattr(claims, what)) is not None:
+                _check_each_round(claimed, first_fault(rounds, what), what)
     if not isinstance(kind, Cyclic):
         return _check_acid(kind, claims) + _check_expectation(kind, claims)
     if claims.period is not None and claims.period != kind.period:
-        raise ScheduleError(f"claims a period of {claims.period}, but has {_count(kind.period, 'round')}")
+        raise ScheduleError(f"claims a period of {claims.period}, but has {count(kind.period, 'round')}")
     return _check_period_product(kind, claims)
 
 
@@ -233,34 +230,12 @@ def _check_expectation(kind: Kind, claims: Claims) -> tuple[str, ...]:
     return ()
 
 
-def _check_each_round(claimed: bool | None, faults: Iterator[str], name: str) -> None:
-    if claimed is None:
-        return
-    fault = next(faults, None)
+def _check_each_round(claimed: bool | None, fault: str | None, what: str) -> None:
+    name = what.replace("_", " ")
     if claimed and fault is not None:
-        raise ScheduleError(f"claims to be {name}, but {fault}")
-    if not claimed and fault is None:
+        raise ScheduleError(f"claims to be {name}, but {fault}; expected {EXPECTED[what]}")
+    if claimed is False and fault is None:
         raise ScheduleError(f"claims not to be {name}, but every round is; expected the claim true, found false")
-
-
-def _symmetry_faults(rounds: Sequence[MixingMatrix]) -> Iterator[str]:
-    for t, W in enumerate(rounds):
-        if (fault := symmetry_fault(W)) is not None:
-            i, j, there, back = fault
-            yield f"in round {t} W[{i}, {j}] is {there} and W[{j}, {i}] is {back}; expected the same"
-
-
-def _stochasticity_faults(rounds: Sequence[MixingMatrix]) -> Iterator[str]:
-    for t, W in enumerate(rounds):
-        for axis in ("row", "column"):
-            if (fault := sum_fault(W, axis)) is not None:
-                yield f"in round {t} {axis} {fault[0]} sums to {fault[1]}; expected 1"
-
-
-def _sign_faults(rounds: Sequence[MixingMatrix]) -> Iterator[str]:
-    for t, W in enumerate(rounds):
-        if (k := negative_entry(W)) is not None:
-            yield f"in round {t} W[{W.target[k]}, {W.source[k]}] is {weight_text(W, k)}; expected at least 0"
 
 
 def _check_period_product(kind: Cyclic, claims: Claims) -> tuple[str, ...]:
@@ -276,7 +251,7 @@ def _check_period_product(kind: Cyclic, claims: Claims) -> tuple[str, ...]:
         if (w := proof.witness) is not None:
             where = f" row {w.target} gives node {w.source} the weight {w.value}; expected {w.expected}"
         raise ScheduleError(
-            f"claims exact averaging after {_count(kind.period, 'round')}, but in the product of "
+            f"claims exact averaging after {count(kind.period, 'round')}, but in the product of "
             f"{'round 0' if kind.period == 1 else f'rounds 0 to {kind.period - 1}'}{where}"
         )
     if claims.exact_averaging is False and exact:
@@ -299,7 +274,3 @@ def _proof(kind: Cyclic) -> AveragingProof | None:
         return prove_exact_averaging(kind.rounds, copies=kind.copies, max_work=MAX_PROOF_WORK)
     except ConvergenceError:
         return None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

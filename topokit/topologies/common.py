@@ -5,9 +5,10 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from topokit.errors import InputError
 from topokit.matrix import Graph, IntArray, MixingMatrix
 
-__all__ = ["averaged_with", "no_power_of_two", "numbered"]
+__all__ = ["averaged_with", "no_power_of_two", "no_tree", "numbered"]
 
 
 def numbered(graph: Graph) -> Graph:
@@ -23,6 +24,13 @@ def numbered(graph: Graph) -> Graph:
 def no_power_of_two(nodes: int) -> str | None:
     """Say why a family that needs a power of two does not exist, or None."""
     return None if nodes >= 2 and nodes & (nodes - 1) == 0 else "needs a power of two"
+
+
+def no_tree(nodes: int, arity: int = 2) -> str | None:
+    """Say why a family on complete trees does not exist, or None."""
+    if arity < 1:
+        raise InputError(f"arity must be at least 1, got {arity}")
+    return None if nodes >= 2 else "needs at least 2 nodes"
 
 
 def averaged_with(sources: IntArray) -> MixingMatrix:

@@ -132,21 +132,8 @@ def d_equistatic(nodes: int, shifts: int | None = None, tries: int = 20, seed: i
 
     Notes
     -----
-    A single set of few shifts has a heavy tail, which is why several are tried. The norm ||W - J||_2 measured for D
-    (d-equistatic) and U (u-equistatic): mean and worst of 4,000 sets, and mean and worst of the best of 20 sets over
-    200 seeds.
-
-    ===  ==  ======  ======  ==================  ======  ======  ==================
-      n   M  D mean  worst   D best of 20        U mean  worst   U best of 20
-    ===  ==  ======  ======  ==================  ======  ======  ==================
-     64   6  0.767   1.000   0.638, worst 0.730  0.656   1.000   0.488, worst 0.565
-     64  20  0.436   0.772   0.337, worst 0.389  0.370   0.772   0.260, worst 0.311
-    300   9  0.739   1.000   0.642, worst 0.690  0.654   1.000   0.539, worst 0.604
-    300  28  0.437   0.704   0.366, worst 0.403  0.382   0.698   0.304, worst 0.350
-    ===  ==  ======  ======  ==================  ======  ======  ==================
-
-    A norm of 1 is a graph that is not connected: all shifts had a divisor in common with n. The static exponential
-    graph has 0.714 and 0.800 with as many messages as d-equistatic of 6 and 9 shifts.
+    A single set of few shifts has a heavy tail, to the point of not being connected when all shifts have a divisor in
+    common with n; that is why several are tried. docs/topologies.md holds the distribution.
 
     References
     ----------

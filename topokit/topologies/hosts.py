@@ -6,18 +6,15 @@ Node number = host * (GPUs per host) + local rank, as launchers number their ran
 from __future__ import annotations
 
 from dataclasses import replace
-from inspect import Parameter
 from math import isqrt, lcm
-from typing import Any
 
 import numpy as np
 
-import topokit.weights  # noqa: F401  # fills the registry that graphs among the hosts take their weights from
 from topokit.errors import InputError
-from topokit.kinds import Cyclic
 from topokit.matrix import IntArray, MixingMatrix
-from topokit.registry import TOPOLOGIES, WEIGHTS, Promise, Topology, topology
+from topokit.registry import TOPOLOGIES, Promise, topology
 from topokit.topologies.common import averaged_with
+from topokit.topologies.underlying import rounds_obstacle, underlying_rounds
 
 __all__ = ["inner_outer_exponential", "two_level"]
 
@@ -52,44 +49,15 @@ def _no_sides(nodes: int, hosts: int | None, gpus: int | None, fewest: int) -> s
     return None
 
 
-def _outer_family(outer: str) -> tuple[Topology, dict[str, Any]]:
-    """Resolve the name of the topology among the hosts, refusing what has no rounds to lift."""
-    entry, parameters = TOPOLOGIES.resolve(outer)
-    if entry.kind == "random":
-        raise InputError(f"outer must be a static topology or a sequence, the rounds of {outer} are drawn at random")
-    missing = [name for name, default in {**entry.parameters, **parameters}.items() if default is Parameter.empty]
-    if missing:
-        raise InputError(f"outer must be a topology that needs no parameters, but {outer} needs {missing[0]!r}")
-    return entry, parameters
-
-
-def _outer_rounds(outer: str, hosts: int) -> tuple[MixingMatrix, ...]:
-    """Build one period of the topology among the hosts."""
-    entry, parameters = _outer_family(outer)
-    built = entry.build(hosts, **parameters)
-    if isinstance(built, Cyclic) and built.copies == 1 and built.mixing == "doubly-stochastic":
-        return built.rounds
-    if isinstance(built, MixingMatrix):
-        return (built,)
-    if isinstance(built, tuple):
-        return built
-    if entry.weights is None:
-        raise InputError(
-            f"outer must be a topology whose rounds average one value a node (doubly stochastic), {outer} does not"
-        )
-    return (WEIGHTS[entry.weights].build(built),)
-
-
 def _no_two_level(
     nodes: int, hosts: int | None = None, gpus: int | None = None, outer: str = "exponential"
 ) -> str | None:
-    entry, parameters = _outer_family(outer)
     reason = _no_sides(nodes, hosts, gpus, fewest=2)
-    if reason is not None:
+    # The name of the outer topology is checked also where there is no number of hosts.
+    sides = _sides(nodes, hosts, gpus) if reason is None else None
+    among = rounds_obstacle(2 if sides is None else sides[0], outer)
+    if sides is None:
         return reason
-    sides = _sides(nodes, hosts, gpus)
-    assert sides is not None
-    among = entry.obstacle(sides[0], **parameters)
     return None if among is None else f"of {sides[0]} hosts does not exist with {outer} among them, which {among}"
 
 
@@ -98,7 +66,7 @@ def _two_level_promise(
 ) -> Promise:
     sides = _sides(nodes, hosts, gpus)
     assert sides is not None
-    entry, parameters = _outer_family(outer)
+    entry, parameters = TOPOLOGIES.resolve(outer)
     unknown = Promise(sides[0] - 1, 1 if entry.kind == "static" else None)
     among = entry.promise(sides[0], **parameters) if entry.promise else unknown
     period = None if among.period is None else 2 * among.period
@@ -166,7 +134,9 @@ def two_level(
     sides = _sides(nodes, hosts, gpus)
     assert sides is not None
     inside = _inside(*sides)
-    return tuple(W for between in _outer_rounds(outer, sides[0]) for W in (inside, _lifted(between, sides[1])))
+    return tuple(
+        W for between in underlying_rounds(sides[0], outer, seed=0) for W in (inside, _lifted(between, sides[1]))
+    )
 
 
 def _inside(hosts: int, gpus: int) -> MixingMatrix:

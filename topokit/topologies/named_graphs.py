@@ -9,7 +9,7 @@ import networkx as nx
 from topokit.errors import InputError
 from topokit.matrix import Graph
 from topokit.registry import TOPOLOGIES, Promise, topology
-from topokit.topologies.common import numbered
+from topokit.topologies.common import no_tree, numbered
 
 __all__ = [
     "barbell_graph",
@@ -182,12 +182,6 @@ def lollipop_graph(nodes: int, clique: int | None = None) -> Graph:
     return numbered(nx.lollipop_graph(size, nodes - size))
 
 
-def _no_tree(nodes: int, arity: int = 2) -> str | None:
-    if arity < 1:
-        raise InputError(f"arity must be at least 1, got {arity}")
-    return None if nodes >= 2 else "needs at least 2 nodes"
-
-
 def _tree_promise(nodes: int, arity: int = 2) -> Promise:
     root = min(arity, nodes - 1)
     first_child = 1 + min(arity, nodes - 1 - root)  # its parent and its own children, which no node has more of
@@ -199,7 +193,7 @@ def _tree_promise(nodes: int, arity: int = 2) -> Promise:
     "static",
     summary="a complete tree: node i exchanges with its parent (i - 1) // arity and with its children",
     source="folklore",
-    obstacle=_no_tree,
+    obstacle=no_tree,
     degree="arity + 1",
     exact="n = 2",
     promise=_tree_promise,

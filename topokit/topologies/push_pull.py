@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from topokit.errors import InputError
 from topokit.kinds import Cyclic
 from topokit.matrix import MixingMatrix
 from topokit.registry import TOPOLOGIES, Promise, topology
+from topokit.topologies.common import no_tree
 
 __all__ = ["tree_push_pull"]
-
-
-def _no_tree(nodes: int, arity: int = 2) -> str | None:
-    if arity < 1:
-        raise InputError(f"arity must be at least 1, got {arity}")
-    return None if nodes >= 2 else "needs at least 2 nodes"
 
 
 def _tree_promise(nodes: int, arity: int = 2) -> Promise:
@@ -29,7 +23,7 @@ def _tree_promise(nodes: int, arity: int = 2) -> Promise:
     "static",
     summary="a tree that pulls values down from node 0 and pushes what is to be summed up to it; two states a node",
     source="You, Pu: B-ary tree push-pull",
-    obstacle=_no_tree,
+    obstacle=no_tree,
     weights=None,
     directed=True,
     degree="arity + 1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import Parameter
 from typing import Any
 
 import networkx as nx
@@ -80,14 +81,14 @@ def rounds_obstacle(nodes: int, name: str) -> str | None:
     Raises
     ------
     InputError
-        If there is no such topology, or its rounds are drawn at random.
+        If there is no such topology, it needs parameters, or its rounds are drawn at random.
 
     Examples
     --------
     >>> rounds_obstacle(6, "one-peer-hypercube")
     'needs a power of two'
     """
-    entry, parameters = TOPOLOGIES.resolve(name)
+    entry, parameters = _without_choice(name)
     if entry.kind == "random":
         raise InputError(f"a static topology or a sequence is needed, but the rounds of {name} are drawn at random")
     return entry.obstacle(nodes, **parameters)
@@ -122,9 +123,18 @@ def underlying_rounds(nodes: int, name: str, seed: int) -> tuple[MixingMatrix, .
 def _graph_family(name: Any) -> tuple[Topology, dict[str, Any]]:
     if not isinstance(name, str):
         raise InputError(f"the graph must be a networkx graph or the name of a topology, got {type(name).__name__}")
-    entry, parameters = TOPOLOGIES.resolve(name)
+    entry, parameters = _without_choice(name)
     if not entry.leaves_weights or entry.directed:
         raise InputError(f"the graph must be an undirected static topology such as ring or erdos-renyi, {name} is none")
+    return entry, parameters
+
+
+def _without_choice(name: str) -> tuple[Topology, dict[str, Any]]:
+    """Resolve the name of a topology that can be built from its name and a number of nodes alone."""
+    entry, parameters = TOPOLOGIES.resolve(name)
+    missing = [key for key, default in {**entry.parameters, **parameters}.items() if default is Parameter.empty]
+    if missing:
+        raise InputError(f"{name} needs a value for {missing[0]!r}: take a topology that needs none")
     return entry, parameters
 
 

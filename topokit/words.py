@@ -1,4 +1,6 @@
-"""Small change of the command line's language."""
+"""Small change of the language that reports, messages and the command line speak."""
+
+from __future__ import annotations
 
 __all__ = ["count"]
 
