@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from topokit.consensus import simulated_rounds
-from topokit.expectation import expected_contraction
 from topokit.kinds import Cyclic, Kind, Teleport
 from topokit.matrix import IntArray, MatrixLike, MixingMatrix
 from topokit.measurements import FACTOR, Measurements
+from topokit.metrics.expectation import expected_contraction
 from topokit.proofs.push_pull import prove_push_pull
 from topokit.report import Degree, Report, RoundReport
 from topokit.schedule import Schedule

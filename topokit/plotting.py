@@ -15,9 +15,9 @@ import numpy as np
 
 from topokit.averaging import prove_exact_averaging, simulate_consensus, simulated_rounds
 from topokit.errors import ConvergenceError, InputError
-from topokit.expectation import expected_contraction
 from topokit.kinds import Cyclic
 from topokit.matrix import FloatArray, MixingMatrix
+from topokit.metrics.expectation import expected_contraction
 from topokit.plotstyle import COLOURS, INK, MUTED, line_styles, save_figure, styled
 from topokit.schedule import Schedule
 from topokit.spectral import is_normal, is_symmetric, period_product

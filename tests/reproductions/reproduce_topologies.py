@@ -15,9 +15,9 @@ from pathlib import Path
 from topokit.averaging import worst_case_rounds
 from topokit.designer import design
 from topokit.errors import GraphError
-from topokit.expectation import expected_contraction
 from topokit.kinds import Cyclic
 from topokit.matrix import MixingMatrix
+from topokit.metrics.expectation import expected_contraction
 from topokit.proofs.contraction import run_contraction
 from topokit.registry import TOPOLOGIES
 from topokit.schedule import Schedule

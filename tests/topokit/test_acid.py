@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import topokit.acid
-from topokit.acid import acid_constants
+import topokit.metrics.acid
 from topokit.errors import GraphError, InputError, ScheduleError
+from topokit.metrics.acid import acid_constants
 
 
 def numbered(graph):
@@ -95,8 +95,8 @@ def test_both_methods_give_the_resistances_of_networkx(nodes, seed):
     assert foster == pytest.approx(nodes - 1, rel=1e-9)  # of the oracle
     for limit in (1, 1000):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(topokit.acid, "DENSE_LIMIT", limit)
-            patch.setattr(topokit.acid, "COLUMNS", 4)
+            patch.setattr(topokit.metrics.acid, "DENSE_LIMIT", limit)
+            patch.setattr(topokit.metrics.acid, "COLUMNS", 4)
             found = acid_constants(nodes, edges, rates)
             scaled = acid_constants(nodes, edges, 2 * rates)
         assert found.chi1 == pytest.approx(1 / mu2, rel=1e-9)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topokit.expectation import expected_contraction
 from topokit.kinds import Cyclic, Drawn, Matchings, Pairwise, Sampled, Teleport
 from topokit.matrix import MixingMatrix
+from topokit.metrics.expectation import expected_contraction
 from topokit.topologies import one_peer_exponential, one_peer_hypercube
 
 

@@ -11,9 +11,9 @@ from scipy.optimize import linprog
 import topokit.matcha
 from topokit.designer import design
 from topokit.errors import ConvergenceError, GraphError, InputError, ScheduleError
-from topokit.expectation import expected_contraction
 from topokit.kinds import Matchings
 from topokit.matcha import activation_probabilities, decompose, matcha_rounds, mixing_weight
+from topokit.metrics.expectation import expected_contraction
 from topokit.registry import TOPOLOGIES
 from topokit.topologies.matcha import matcha_topology
 

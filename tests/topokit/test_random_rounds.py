@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topokit.errors import GraphError, InputError
-from topokit.expectation import expected_contraction
 from topokit.kinds import Drawn
+from topokit.metrics.expectation import expected_contraction
 from topokit.registry import TOPOLOGIES
 from topokit.topologies.random_rounds import (
     epidemic,

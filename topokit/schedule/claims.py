@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from topokit.acid import acid_constants
 from topokit.averaging import AveragingProof, prove_exact_averaging
 from topokit.errors import ConvergenceError, ScheduleError
-from topokit.expectation import expected_contraction
 from topokit.faults import EXPECTED, first_fault
 from topokit.kinds import Cyclic, Drawn, Kind, Pairwise, Sampled, Teleport
 from topokit.matrix import MixingMatrix
+from topokit.metrics.acid import acid_constants
+from topokit.metrics.expectation import expected_contraction
 from topokit.words import count
 
 __all__ = ["Claims", "averages", "check_claims", "compute_claims"]
