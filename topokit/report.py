@@ -201,9 +201,17 @@ class Report:
         return values
 
     def __str__(self) -> str:
-        return "\n".join([self.name, *(f"  {label:<24}{text}" for label, text in self._lines())])
+        return "\n".join([self.name, *(f"  {label:<24}{text}" for label, text in self.lines())])
 
-    def _lines(self) -> list[tuple[str, str]]:
+    def lines(self) -> list[tuple[str, str]]:
+        """Give what there is to say in words: pairs of a label and a text, notes last.
+
+        Examples
+        --------
+        >>> from topokit import analyze, design
+        >>> dict(analyze(design("hypercube", 16)).lines())["spectral gap"]
+        '0.4 (SLEM 0.6, beta 0.6)'
+        """
         lines = [
             ("nodes", str(self.nodes)),
             ("rounds", f"drawn at random ({self.kind})")
