@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types unit bench reproduce-topologies docs clean
+.PHONY: demo test lint types unit bench bench-spectral bench-network check-page reproduce-topologies docs clean
 
 # The main job: design -> analyze -> train on real data, with results and plots in demo/.
 demo: .venv/ready
@@ -29,6 +29,18 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/bench_virtual.py
 	$(BIN)/python tests/benchmarks/bench_proofs.py
 	$(BIN)/pytest -m slow tests/benchmarks
+
+# Spectra of a million nodes against dense and iterative solvers.
+bench-spectral: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_spectral.py
+
+# The cost model against 8 network-namespace hosts with limited links; needs root on Linux.
+bench-network: .venv/ready
+	$(BIN)/python tests/benchmarks/bench_network.py
+
+# The HTML report in a headless Chromium, which has to be installed.
+check-page: .venv/ready
+	$(BIN)/pytest -rs tests/repository/test_page_in_browser.py
 
 # The tables of docs/topologies.md, computed again, and compared with what is known of them.
 reproduce-topologies: .venv/ready

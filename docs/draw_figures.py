@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from topokit import design
-from topokit.plotting import plot_consensus, save_figure
+from topokit.pictures import plot_consensus, save_figure
 
 FIGURES = Path(__file__).parent / "figures"
 

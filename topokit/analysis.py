@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from topokit.consensus import simulated_rounds
 from topokit.kinds import Cyclic, Kind, Teleport
 from topokit.matrix import IntArray, MatrixLike, MixingMatrix
-from topokit.measurements import FACTOR, Measurements
-from topokit.metrics.expectation import expected_contraction
+from topokit.measurements import FACTOR, Attempts, Measurements
+from topokit.metrics.expectation import expected_contraction, why_not
+from topokit.metrics.summary import on_graph, worth
 from topokit.proofs.push_pull import prove_push_pull
 from topokit.report import Degree, Report, RoundReport
 from topokit.schedule import Schedule
@@ -22,7 +24,8 @@ from topokit.traffic import Traffic, traffic
 __all__ = ["analyze"]
 
 ROUNDING = 1e-13  # a norm of 1 is computed to about this
-LARGE = 2000  # nodes, above which expectations that need dense matrices are left out
+LARGE = 2000  # nodes, above which expectations without a formula are left out
+ESTIMATED = 1000  # rounds drawn to estimate them
 DRAWN = 100  # rounds that the figures of random schedules are taken from
 
 
@@ -84,7 +87,8 @@ def analyze(what: Schedule | MatrixLike, name: str | None = None, *, seed: int =
 def _of_period(rule: Cyclic, seed: int) -> dict[str, Any]:
     measured = Measurements(rule)
     flows = [traffic(W, rule.copies) for W in rule.rounds]
-    reports = tuple(_round_report(flow, measured.spectrum(W)) for W, flow in zip(rule.rounds, flows, strict=True))
+    spectra = [measured.spectrum(W) for W in rule.rounds]
+    reports = tuple(_round_report(flow, found) for flow, found in zip(flows, spectra, strict=True))
     proof = measured.proof()
     contraction, per_round = measured.contractions(proof)
     only = reports[0] if len(reports) == 1 else RoundReport(None, None, None, 0, 0, 0)
@@ -101,6 +105,7 @@ def _of_period(rule: Cyclic, seed: int) -> dict[str, Any]:
         "slem": only.slem,
         "spectral_gap": only.spectral_gap,
         "beta": only.beta,
+        "spectrum": spectra[0] if len(spectra) == 1 else None,
         "fiedler_value": measured.fiedler(),
         "contraction": contraction,
         "contraction_per_round": per_round,
@@ -110,6 +115,8 @@ def _of_period(rule: Cyclic, seed: int) -> dict[str, Any]:
         "windows": measured.windows(proof),
         "push_pull": prove_push_pull(rule.rounds) if rule.mixing == "push-pull" else None,
         "perron": measured.perron(),
+        **(worth(rule, measured.attempt, contraction=contraction) if measured.plain else {}),
+        **(on_graph(rule, measured.attempt) if measured.plain and "connected" not in measured.faults else {}),
         "in_degree": _degrees([flow.in_degree for flow in flows]),
         "out_degree": _degrees([flow.out_degree for flow in flows]),
         "messages_per_period": messages,
@@ -130,29 +137,33 @@ def _gap(contraction: float) -> float:
 
 def _of_draws(rule: Kind, seed: int) -> dict[str, Any]:
     """Describe rounds drawn at random: by their rules where these say it, else by the first rounds."""
+    attempt = Attempts()
     claims = compute_claims(rule)
     flows = [traffic(rule.round(t), rule.copies) for t in range(DRAWN)]
     messages = float(np.mean([rule.messages(t) for t in range(DRAWN)]))
-    expected = expected_contraction(rule)
-    notes = [f"peers and messages are those of rounds 0 to {DRAWN - 1}"]
+    attempt.notes.append(f"peers and messages are those of rounds 0 to {DRAWN - 1}")
+    expected = expected_contraction(rule, draws=ESTIMATED if rule.nodes <= LARGE else 0)
     if expected is None:
-        why = "is not computed at this size" if rule.nodes > LARGE else "has no closed form here, and is not estimated"
-        notes.append(f"the expected contraction {why}")
+        attempt.notes.append(f"the expected contraction {why_not(rule)}")
     if isinstance(rule, Teleport):
-        notes.append("messages include the hand-overs; consensus is simulated among the tokens of the first team")
+        attempt.notes.append(
+            "messages include the hand-overs; consensus is simulated among the tokens of the first team"
+        )
+    plain = rule.copies == 1 and rule.mixing == "doubly-stochastic" and not isinstance(rule, Teleport)
     return {
         "symmetric": claims.symmetric,
         "doubly_stochastic": claims.doubly_stochastic,
         "nonnegative": claims.nonnegative,
         "connected": True,
-        "expected_contraction": None if expected is None else expected.value,
-        "expectation_method": None if expected is None else expected.method,
+        "expectation": expected,
+        **(worth(rule, attempt, contraction=None if expected is None else sqrt(expected.value)) if plain else {}),
+        **(on_graph(rule, attempt) if plain else {}),
         "in_degree": _degrees([flow.in_degree for flow in flows]),
         "out_degree": _degrees([flow.out_degree for flow in flows]),
         "messages_per_round": messages,
         "messages_per_node_and_round": messages / rule.nodes,
         "simulated_rounds": simulated_rounds(rule, FACTOR, seed=seed),
-        "notes": tuple(notes),
+        "notes": tuple(attempt.notes),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isqrt, prod
+from math import isqrt
 
 from topokit.errors import InputError
 
@@ -37,7 +37,12 @@ def smooth_part(number: int, largest: int) -> int:
     >>> smooth_part(60, 3)
     12
     """
-    return prod(p for p in prime_factors(number) if p <= largest)
+    part, p = 1, 2
+    while p <= largest and p * p <= number:
+        while number % p == 0:
+            part, number = part * p, number // p
+        p += 1
+    return part * number if number <= largest else part
 
 
 def fewest_factors(number: int, largest: int) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse import csgraph
 
+from topokit.adjacency import reached_from
 from topokit.errors import ScheduleError
 from topokit.kinds import Mixing
 from topokit.matrix import IntArray, MixingMatrix
@@ -131,13 +131,17 @@ def _exact_sum_fault(
 def symmetry_fault(W: MixingMatrix) -> tuple[int, int, str, str] | None:
     """Find the first pair with W[i, j] != W[j, i]: (i, j, W[i, j], W[j, i]), the values as text."""
     csr = W.to_csr()
-    difference = sparse.coo_array(abs(csr - csr.T))
-    # Equal fractions are equal floats, so exact weights get no tolerance.
-    bad = np.flatnonzero(difference.data > (0.0 if W.is_exact else TOLERANCE))
-    if not bad.size:
+    other = csr.T.tocsr()
+    if all(np.array_equal(getattr(csr, name), getattr(other, name)) for name in ("indptr", "indices", "data")):
         return None
-    rows, columns = difference.coords
-    i, j = min((int(rows[k]), int(columns[k])) for k in bad)
+    difference = sparse.coo_array(abs(csr - other))
+    # Equal fractions are equal floats, so exact weights get no tolerance.
+    bad = difference.data > (0.0 if W.is_exact else TOLERANCE)
+    if not bad.any():
+        return None
+    rows, columns = (ids[bad] for ids in difference.coords)
+    i = int(rows.min())
+    j = int(columns[rows == i].min())
     return i, j, _entry(W, i, j), _entry(W, j, i)
 
 
@@ -214,11 +218,12 @@ def check_connected(rounds: Sequence[MixingMatrix], copies: int = 1) -> None:
         With two nodes that never hear of each other (or of which one never hears of the other).
     """
     nodes = rounds[0].nodes // copies
-    target = np.concatenate([W.target[W.weight != 0] for W in rounds]) % nodes
-    source = np.concatenate([W.source[W.weight != 0] for W in rounds]) % nodes
+    ids = np.int32 if nodes < 2**31 else np.int64  # what the search works with
+    target = np.concatenate([(W.target[W.weight != 0] % nodes).astype(ids) for W in rounds])
+    source = np.concatenate([(W.source[W.weight != 0] % nodes).astype(ids) for W in rounds])
     sends = sparse.csr_array((np.ones(target.size), (source, target)), shape=(nodes, nodes))
-    reached = _reached_from_0(sends)
-    heard = _reached_from_0(sparse.csr_array(sends.T))
+    reached = reached_from(sends, 0)
+    heard = reached_from(sparse.csr_array(sends.T), 0)
     over = "the round has" if len(rounds) == 1 else f"all {len(rounds)} rounds together have"
     if not (reached | heard).all():
         other = int(np.flatnonzero(~(reached | heard))[0])
@@ -233,10 +238,3 @@ def check_connected(rounds: Sequence[MixingMatrix], copies: int = 1) -> None:
             f"the graph is not strongly connected: node {deaf} never hears of node {unheard}; "
             f"{over} no chain of messages that way"
         )
-
-
-def _reached_from_0(adjacency: sparse.csr_array) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    order = csgraph.breadth_first_order(adjacency, 0, directed=True, return_predecessors=False)
-    reached = np.zeros(adjacency.shape[0], dtype=np.bool_)
-    reached[order] = True
-    return reached

@@ -20,13 +20,31 @@ from scipy import sparse
 from topokit.errors import InputError
 from topokit.null_filter import NullFilter
 
-__all__ = ["FloatArray", "Graph", "IntArray", "MatrixLike", "MixingMatrix"]
+__all__ = ["FloatArray", "Graph", "IntArray", "MatrixLike", "MixingMatrix", "quotients"]
 
 IntArray: TypeAlias = NDArray[np.int64]
 FloatArray: TypeAlias = NDArray[np.float64]
 Graph: TypeAlias = "nx.Graph[Any]"  # directed graphs are a subclass
 
 INT64_MAX = np.iinfo(np.int64).max
+MOST_SQUARED = 3_037_000_499  # rows whose square fits into 64 bits
+WHOLE = 2**53  # up to which doubles hold every whole number
+
+
+def quotients(numerator: IntArray, denominator: IntArray) -> FloatArray:
+    """Divide whole numbers, every quotient rounded once: to the nearest double, as Python does.
+
+    Examples
+    --------
+    >>> float(quotients(np.array([2**62 + 1]), np.array([2**62 - 1]))[0]) == (2**62 + 1) / (2**62 - 1)
+    True
+    """
+    result: FloatArray = numerator / denominator
+    # NumPy rounds what has more than 53 bits before it divides.
+    wide = (numerator > WHOLE) | (numerator < -WHOLE) | (denominator > WHOLE)
+    for k in np.flatnonzero(wide).tolist():
+        result[k] = int(numerator[k]) / int(denominator[k])
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +126,16 @@ class MixingMatrix:
         if bad.size:
             k = int(bad[0])
             raise InputError(f"weight[{k}] (target {rows[k]}, source {cols[k]}) is {vals[k]}; weights must be finite")
-        order = np.lexsort((cols, rows))
-        rows, cols, vals = rows[order], cols[order], vals[order]
+        order = _order(nodes, rows, cols)
+        rows, cols, vals = (_arranged(array, order) for array in (rows, cols, vals))
         twice = np.flatnonzero((np.diff(rows) == 0) & (np.diff(cols) == 0))
         if twice.size:
             k = int(twice[0])
             raise InputError(f"the entry (target {rows[k]}, source {cols[k]}) is given twice; give each edge once")
         num = den = None
         if numerator is not None and denominator is not None:
-            num = np.asarray(numerator, dtype=np.int64).ravel()[order]
-            den = np.asarray(denominator, dtype=np.int64).ravel()[order]
+            num = _arranged(np.asarray(numerator, dtype=np.int64).ravel(), order)
+            den = _arranged(np.asarray(denominator, dtype=np.int64).ravel(), order)
         arrays = [a for a in (rows, cols, vals, num, den) if a is not None]
         for array in arrays:
             array.flags.writeable = False
@@ -198,7 +216,9 @@ class MixingMatrix:
         coo = sparse.coo_array(entries)
         if coo.ndim != 2 or coo.shape[0] != coo.shape[1]:
             raise InputError(f"a mixing matrix is square, got shape {coo.shape}")
-        coo.sum_duplicates()
+        # Through CSR, which adds up what is given twice without sorting.
+        entries = (coo.data.astype(np.float64), coo.coords)
+        coo = sparse.csr_array(entries, shape=coo.shape).tocoo()
         keep = coo.data != 0
         return cls.from_entries(coo.shape[0], coo.coords[0][keep], coo.coords[1][keep], coo.data[keep])
 
@@ -268,6 +288,21 @@ class MixingMatrix:
     def messages(self) -> int:
         """Number of point-to-point messages of the round: entries off the diagonal that are not 0."""
         return int(self.in_degree.sum())
+
+
+def _order(nodes: int, rows: IntArray, columns: IntArray) -> IntArray | None:
+    """Give the order of entries by row, and within a row by column; None if they are in order."""
+    if nodes > MOST_SQUARED:
+        return np.lexsort((columns, rows))
+    place = rows * nodes + columns
+    if (place[1:] > place[:-1]).all():
+        return None
+    return np.argsort(place)
+
+
+def _arranged(array: NDArray[Any], order: IntArray | None) -> NDArray[Any]:
+    """Give the entries in order, and always a copy: it will be made read-only."""
+    return array.copy() if order is None else array[order]
 
 
 MatrixLike: TypeAlias = "MixingMatrix | sparse.sparray | sparse.spmatrix | FloatArray"

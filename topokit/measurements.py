@@ -21,7 +21,7 @@ from topokit.proofs.windows import Windows, exact_after, worst_window
 from topokit.schedule.claims import averages
 from topokit.spectral import Spectrum, fiedler_value, spectrum
 
-__all__ = ["FACTOR", "Measurements"]
+__all__ = ["FACTOR", "Attempts", "Measurements"]
 
 FACTOR = 1000  # by which consensus errors are to shrink
 
@@ -32,6 +32,27 @@ MAX_SIMULATED_WORK = 5e9  # multiplications
 SIMULATED_DIM = 64
 
 ValueT = TypeVar("ValueT")
+
+
+class Attempts:
+    """Measure what may fail to converge, and then leave a note.
+
+    Attributes
+    ----------
+    notes : list of str
+        What was left out so far, and why.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def __call__(self, what: str, measure: Callable[[], ValueT]) -> ValueT | None:
+        """Measure, or note that `what` is not known."""
+        try:
+            return measure()
+        except ConvergenceError as error:
+            self.notes.append(f"{what} is not known: {error}")
+            return None
 
 
 class Measurements:
@@ -48,13 +69,15 @@ class Measurements:
     ----------
     faults : dict of str to str
         First place at which the rounds are not ``symmetric``, ``doubly_stochastic``, ``nonnegative`` or ``connected``.
+    attempt : Attempts
     notes : list of str
         What was left out so far, and why.
     """
 
     def __init__(self, rule: Cyclic) -> None:
         self.rounds, self.copies, self.nodes, self.mixing = rule.rounds, rule.copies, rule.nodes, rule.mixing
-        self.notes: list[str] = []
+        self.attempt = Attempts()
+        self.notes = self.attempt.notes
         self.faults = dict(_faults(rule))
         self.plain = self.copies == 1 and "doubly_stochastic" not in self.faults
         self.averages = self.plain or (self.copies == 2 and averages(rule))
@@ -63,14 +86,14 @@ class Measurements:
 
     def spectrum(self, W: MixingMatrix) -> Spectrum | None:
         """Measure one round."""
-        return self._attempt("the spectrum of a round", lambda: spectrum(W)) if self.plain else None
+        return self.attempt("the spectrum of a round", lambda: spectrum(W)) if self.plain else None
 
     def proof(self) -> AveragingProof | None:
         """Decide whether a period averages exactly."""
         if not self.averages:
             return None
         prove = partial(prove_exact_averaging, self.rounds, copies=self.copies, max_work=MAX_PROOF_WORK)
-        return self._attempt("exact averaging", prove)
+        return self.attempt("exact averaging", prove)
 
     def exact_after(self, proof: AveragingProof | None) -> int | None:
         """Find after how many rounds the average is exact, where that is proved."""
@@ -79,13 +102,13 @@ class Measurements:
         if proof.status == "numerical":
             return None
         search = partial(exact_after, self.rounds, copies=self.copies, max_work=MAX_PROOF_WORK)
-        return self._attempt("exactness before or after a period", search)
+        return self.attempt("exactness before or after a period", search)
 
     def windows(self, proof: AveragingProof | None) -> Windows | None:
         """Find out what a period's worth of rounds does from any start."""
         if proof is None or len(self.rounds) == 1:
             return None
-        return self._attempt("the worst start", partial(worst_window, self.rounds, copies=self.copies))
+        return self.attempt("the worst start", partial(worst_window, self.rounds, copies=self.copies))
 
     def perron(self) -> tuple[float, float] | None:
         """Give the range of the weights that push-sum divides by in the end."""
@@ -95,7 +118,7 @@ class Measurements:
         if not (W.weight[W.target == W.source] > 0).any():
             self.notes.append("no node keeps a part of its value, so that the weights of push-sum may never settle")
             return None
-        weights = self._attempt("the Perron vector", lambda: perron_vector(self.rounds[0]))
+        weights = self.attempt("the Perron vector", lambda: perron_vector(self.rounds[0]))
         return None if weights is None else (float(self.nodes * weights.min()), float(self.nodes * weights.max()))
 
     def contractions(self, proof: AveragingProof | None) -> tuple[float | None, float | None]:
@@ -125,7 +148,7 @@ class Measurements:
             )
             return None
         count = partial(worst_case_rounds, self.rounds, FACTOR, copies=self.copies)
-        worst = self._attempt("the worst case", count)
+        worst = self.attempt("the worst case", count)
         if worst is None:
             self.notes.append(f"no number of rounds that was tried shrinks every error {FACTOR} times")
         return worst
@@ -151,7 +174,7 @@ class Measurements:
         if self.nodes < 2:
             return None
         support = self._support()
-        return self._attempt("the Fiedler value", lambda: fiedler_value(sparse.csr_array(support + support.T)))
+        return self.attempt("the Fiedler value", lambda: fiedler_value(sparse.csr_array(support + support.T)))
 
     def _support(self) -> sparse.csr_array:
         n = self.nodes
@@ -161,13 +184,6 @@ class Measurements:
 
     def _circulant(self) -> bool:
         return all(circulant_row(W) is not None for W in self.rounds)
-
-    def _attempt(self, what: str, measure: Callable[[], ValueT]) -> ValueT | None:
-        try:
-            return measure()
-        except ConvergenceError as error:
-            self.notes.append(f"{what} is not known: {error}")
-            return None
 
 
 def _faults(rule: Cyclic) -> Iterator[tuple[str, str]]:

@@ -3,19 +3,21 @@
 The rule is simple on purpose. A node sends its messages one after the other, so that a round costs as much as its
 busiest node has to send; the score is that number times the rounds that shrink every consensus error 1000 times: the
 model sizes that the busiest node sends until the nodes agree. Where rounds are drawn at random, these are the rounds
-that shrink the expected square of the error 1000^2 times.
+that shrink the expected square of the error 1000^2 times. On a network that is known, the score is seconds instead:
+these rounds, times the predicted seconds of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, log
 from typing import Any
 
 from topokit.averaging import worst_case_rounds
 from topokit.designer import design  # which fills the registry
 from topokit.errors import ConvergenceError, GraphError, InputError
+from topokit.network import Network, allreduce_seconds, round_seconds
 from topokit.registry import TOPOLOGIES, Topology
 from topokit.schedule import Schedule
 from topokit.traffic import traffic
@@ -55,6 +57,8 @@ class Candidate:
         are drawn at random.
     score : int or None
         ``max_degree * rounds``: messages that the busiest node sends until then. Less is better.
+    seconds : float or None
+        Predicted seconds until then, where a network was given.
     exact : bool or None
         Whether a period averages exactly.
     contraction : float or None
@@ -72,6 +76,7 @@ class Candidate:
     max_degree: int | None = None
     rounds: int | None = None
     score: int | None = None
+    seconds: float | None = None
     exact: bool | None = None
     contraction: float | None = None
     symmetric: bool | None = None
@@ -91,6 +96,7 @@ class Candidate:
             "max_degree",
             "rounds",
             "score",
+            "seconds",
             "exact",
             "contraction",
             "symmetric",
@@ -106,10 +112,13 @@ class Recommendation:
     ----------
     nodes : int
     candidates : tuple of Candidate
+    all_reduce : float or None
+        Predicted seconds of a ring all-reduce of the same vector, where a network was given.
     """
 
     nodes: int
     candidates: tuple[Candidate, ...]
+    all_reduce: float | None = None
 
     @property
     def best(self) -> Candidate | None:
@@ -128,6 +137,8 @@ class Recommendation:
         if not ranked:
             return f"nothing fits: {self._way_out()}"
         best = ranked[0]
+        if self.all_reduce is not None:
+            return self._in_seconds(ranked)
         aside = min(c.score or 0 for c in ranked) < (best.score or 0)
         fewest = "the fewest messages of all but all-to-all exchanges" if aside else "the fewest messages"
         text = (
@@ -140,6 +151,18 @@ class Recommendation:
             text += f"; next: {ranked[1].name} with {ranked[1].score}{_drawback(best, ranked[1])}"
         return text
 
+    def _in_seconds(self, ranked: list[Candidate]) -> str:
+        best, rounds = ranked[0], count(ranked[0].rounds or 0, "round")
+        text = (
+            f"{best.label} needs the least time until every error has shrunk {FACTOR} times: {best.seconds or 0:.4g} s "
+            f"({rounds} of {(best.seconds or 0) / (best.rounds or 1):.4g} s)"
+        )
+        if best.exact:
+            text += f"; it is exact after {count(best.period or 0, 'round')}"
+        if len(ranked) > 1:
+            text += f"; next: {ranked[1].name} with {ranked[1].seconds or 0:.4g} s"
+        return f"{text}; a ring all-reduce takes {self.all_reduce:.4g} s"
+
     def _way_out(self) -> str:
         degrees = [(c.max_degree, c.name) for c in self.candidates if c.max_degree is not None]
         if not degrees:
@@ -148,7 +171,15 @@ class Recommendation:
         return f"the smallest degree among what exists for {count(self.nodes, 'node')} is {degree} ({name})"
 
 
-def recommend(nodes: int, *, max_degree: int | None = None, undirected: bool = False, seed: int = 0) -> Recommendation:
+def recommend(
+    nodes: int,
+    *,
+    max_degree: int | None = None,
+    undirected: bool = False,
+    network: Network | None = None,
+    message_bytes: str | float | None = None,
+    seed: int = 0,
+) -> Recommendation:
     """Rank every topology that exists for a number of nodes and fits the limits.
 
     Parameters
@@ -159,15 +190,19 @@ def recommend(nodes: int, *, max_degree: int | None = None, undirected: bool = F
         Most messages that a node may send, and receive, in a round.
     undirected : bool, default False
         Whether every message must be an exchange: all matrices symmetric.
+    network : Network, optional
+        Rank by predicted seconds on this network.
+    message_bytes : str or float, optional
+        Size of a message there, the parameters of a model: "100MB", or bytes.
     seed : int, default 0
         Seed of the random families.
 
     Returns
     -------
     Recommendation
-        Ranked by ``score`` (see the module); among equals, exact averaging comes first, then symmetric matrices, then
-        the shorter period. The complete graph of more than three nodes comes last: an all-reduce gives the same mean
-        for 2(n-1)/n messages a node instead of n-1.
+        Ranked by ``score`` or ``seconds`` (see the module); among equals, exact averaging comes first, then symmetric
+        matrices, then the shorter period. The complete graph of more than three nodes comes last: an all-reduce gives
+        the same mean for 2(n-1)/n messages a node instead of n-1.
 
     Raises
     ------
@@ -185,15 +220,34 @@ def recommend(nodes: int, *, max_degree: int | None = None, undirected: bool = F
         raise InputError(f"a topology needs at least 2 nodes, got {nodes}")
     if max_degree is not None and max_degree < 1:
         raise InputError(f"max_degree must be at least 1, got {max_degree}: a node that sends nothing never agrees")
+    if (network is None) != (message_bytes is None):
+        raise InputError("seconds need both, a network and the size of a message")
     families = [entry for entry in TOPOLOGIES.values() if entry.ranked]
-    candidates = [_best_of_family(entry, nodes, max_degree, undirected, seed) for entry in families]
-    return Recommendation(nodes, tuple(sorted(candidates, key=lambda c: _order(c, nodes))))
+    tried = [_of_family(entry, nodes, max_degree, undirected, seed) for entry in families]
+    if network is not None and message_bytes is not None:
+        tried = [[_timed(candidate, network, message_bytes) for candidate in family] for family in tried]
+    candidates = [min(family, key=lambda c: _order(c, nodes)) for family in tried]
+    candidates.sort(key=lambda c: _order(c, nodes))
+    return Recommendation(
+        nodes,
+        tuple(candidates),
+        None if network is None or message_bytes is None else allreduce_seconds(network, message_bytes),
+    )
+
+
+def _timed(candidate: Candidate, network: Network, message_bytes: str | float) -> Candidate:
+    if candidate.schedule is None or candidate.rounds is None:
+        return candidate
+    return replace(
+        candidate, seconds=candidate.rounds * round_seconds(candidate.schedule, network, message_bytes).seconds
+    )
 
 
 def _order(candidate: Candidate, nodes: int) -> tuple[object, ...]:
     return (
         not candidate.ranked,
         candidate.ranked and _all_to_all(nodes, candidate.max_degree, candidate.rounds),
+        candidate.seconds or 0.0,
         candidate.score or 0,
         not candidate.exact,
         not candidate.symmetric,
@@ -204,21 +258,20 @@ def _order(candidate: Candidate, nodes: int) -> tuple[object, ...]:
     )
 
 
-def _best_of_family(entry: Topology, nodes: int, max_degree: int | None, undirected: bool, seed: int) -> Candidate:
-    """Try the numbers of peers that a family leaves open, and give the one that fares best."""
+def _of_family(entry: Topology, nodes: int, max_degree: int | None, undirected: bool, seed: int) -> list[Candidate]:
+    """Try the numbers of peers that a family leaves open."""
     parameters: dict[str, Any] = {"seed": seed} if "seed" in entry.parameters else {}
     if "degree" in entry.parameters:
         degree = _fitting_degree(entry, nodes, max_degree)
         parameters["degree"] = entry.parameters["degree"] if degree is None else degree
     if "peers" not in entry.parameters:
-        return _candidate(entry, nodes, parameters, max_degree, undirected)
+        return [_candidate(entry, nodes, parameters, max_degree, undirected)]
     least = int(entry.parameters["peers"])
     most = max(least, min(MAX_PEERS, MAX_PEERS if max_degree is None else max_degree))
-    tried = [
+    return [
         _candidate(entry, nodes, {**parameters, "peers": peers}, max_degree, undirected)
         for peers in range(least, most + 1)
     ]
-    return min(tried, key=lambda c: _order(c, nodes))
 
 
 def _candidate(

@@ -13,11 +13,17 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+import numpy as np
+from scipy import sparse
+
+from topokit.adjacency import adjacency_of_edges
 from topokit.errors import GraphError, InputError
 from topokit.kinds import Kind
-from topokit.matrix import Graph, MixingMatrix
+from topokit.matrix import Graph, IntArray, MixingMatrix
 
 __all__ = ["Numbered", "Promise", "Topology", "Weighting", "TOPOLOGIES", "WEIGHTS", "topology", "weighting"]
+
+MAX_TRIED = 500_000  # sizes; to find that none of them will do takes a second or so
 
 Built: TypeAlias = "Graph | MixingMatrix | tuple[MixingMatrix, ...] | Kind"
 
@@ -128,6 +134,10 @@ class Topology:
     obstacle : callable
         ``obstacle(nodes, **parameters)`` gives None where the family exists, else the reason why not ("needs a power
         of two"); `build` calls `require`, which asks it.
+    edges : callable or None
+        ``edges(nodes, **parameters)`` gives the edges of a graph that exists as an array of shape (m, 2), each once;
+        of a directed graph, (u, v) is the edge u -> v. `build` makes its networkx graph of them, `adjacency` a sparse
+        matrix. None for families that are no graphs, and for small ones.
     weights : str or None
         The weighting used when none is asked for; None where the family brings its own weights.
     directed : bool
@@ -153,6 +163,7 @@ class Topology:
     source: str
     build: Callable[..., Built]
     obstacle: Callable[..., str | None] = _any_size
+    edges: Callable[..., IntArray] | None = None
     weights: str | None = "metropolis-hastings"
     directed: bool = False
     sizes: str = "any"
@@ -175,6 +186,45 @@ class Topology:
     def leaves_weights(self) -> bool:
         """Whether it builds a graph and leaves the weights to a weighting."""
         return self.kind == "static" and self.weights is not None
+
+    def adjacency(self, nodes: int, **parameters: Any) -> sparse.csr_array:
+        """Build the adjacency matrix of a graph; of one with `edges`, no networkx graph is made on the way.
+
+        Parameters
+        ----------
+        nodes : int
+            Number of nodes.
+        **parameters
+            Those of `build`.
+
+        Returns
+        -------
+        sparse array of int64, shape (nodes, nodes)
+            A[u, v] = 1 if u sends to v.
+
+        Raises
+        ------
+        InputError
+            If the family is no graph that leaves its weights to a weighting.
+        GraphError
+            If it does not exist for this number of nodes.
+
+        Examples
+        --------
+        >>> import topokit.topologies
+        >>> TOPOLOGIES["path"].adjacency(3).toarray().tolist()
+        [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+        """
+        if not self.leaves_weights:
+            raise InputError(f"{self.name} is no graph without weights: build gives its rounds")
+        directed = self.directed or bool(parameters.get("directed"))
+        if self.edges is None:
+            graph: Any = self.build(nodes, **parameters)
+            edges = np.array(graph.edges, dtype=np.int64).reshape(-1, 2)
+        else:
+            self.require(nodes, **parameters)
+            edges = self.edges(nodes, **parameters)
+        return adjacency_of_edges(nodes, edges, directed=directed)
 
     def label(self, parameters: Mapping[str, Any]) -> str:
         """Give the name, with its number where the family has names with one: ``base-3`` for ``peers=2``."""
@@ -205,9 +255,13 @@ class Topology:
         raise GraphError(f"{self.name} {reason}, got {nodes}{hint}")
 
     def nearest(self, nodes: int, **parameters: Any) -> list[int]:
-        """Give the nearest smaller and larger sizes at which the family exists (searched up to twice the size)."""
-        below = next((m for m in range(nodes - 1, 1, -1) if self.obstacle(m, **parameters) is None), None)
-        above = next((m for m in range(nodes + 1, 2 * max(nodes, 4)) if self.obstacle(m, **parameters) is None), None)
+        """Give the nearest smaller and larger sizes at which the family exists (searched up to twice the size).
+
+        Of more than a million nodes, half a million sizes are tried each way, and no more.
+        """
+        least, most = max(2, nodes - MAX_TRIED), min(2 * max(nodes, 4), nodes + MAX_TRIED)
+        below = next((m for m in range(nodes - 1, least - 1, -1) if self.obstacle(m, **parameters) is None), None)
+        above = next((m for m in range(nodes + 1, most) if self.obstacle(m, **parameters) is None), None)
         return [m for m in (below, above) if m is not None]
 
 
@@ -224,7 +278,8 @@ class Weighting:
     source : str
         Where it comes from.
     build : callable
-        ``build(graph, **parameters)``, giving a `MixingMatrix`.
+        ``build(graph, **parameters)``, giving a `MixingMatrix`; the graph is a networkx graph or a sparse adjacency
+        matrix.
     exact : bool
         Whether the weights are exact fractions.
     mixing : {"doubly-stochastic", "column-stochastic"}

@@ -8,13 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 from topokit.averaging import AveragingProof
 from topokit.measurements import FACTOR
+from topokit.metrics.acid import AcidConstants
+from topokit.metrics.expectation import Expectation
+from topokit.metrics.neighbours import EffectiveNeighbours
+from topokit.metrics.summary import ResistanceSummary
+from topokit.metrics.transient import MixingTime, Transient
 from topokit.proofs.push_pull import PushPullProof
 from topokit.proofs.windows import Windows
+from topokit.spectral import Spectrum
 from topokit.words import count
+
+CLOSE = 1e-5  # relative to the gap: bounds this close need no words
 
 __all__ = ["Degree", "Report", "RoundReport"]
 
@@ -80,6 +89,8 @@ class Report:
     slem, spectral_gap, beta : float or None
         Of the matrix, where the period is one round: spectral radius of W - J, 1 - SLEM, and ||W - J||_2. None for
         several rounds, whose own numbers are in `rounds`.
+    spectrum : Spectrum or None
+        The same with the bounds that they lie between, and how these were found.
     fiedler_value : float or None
         Second smallest Laplacian eigenvalue of the union of the rounds' communication graphs, its edges undirected
         and unweighted.
@@ -97,11 +108,20 @@ class Report:
         Smallest number of rounds, from round 0 on, after which every node holds the average, proved.
     windows : Windows or None
         What a period's worth of rounds does if it starts elsewhere than at round 0 (periods of several rounds).
-    expected_contraction : float or None
+    expectation : Expectation or None
         Of rounds drawn at random: largest eigenvalue of E[W^T W] - J, the factor by which a round shrinks the expected
-        squared distance to the average at least.
-    expectation_method : str or None
-        How that was found: by a closed form or by enumeration.
+        squared distance to the average at least; by a closed form or by enumeration, or estimated, with an interval.
+    effective_neighbours : EffectiveNeighbours or None
+        How many nodes' noise averages out at a node while it is remembered for 100 rounds.
+    mixing_time : MixingTime or None
+        h = tau / p, the rounds of a period divided by what they take off the squared distance to the average.
+    transient : Transient or None
+        Iterations of D-SGD until its linear speed-up dominates, with all constants of the bound 1.
+    resistance : ResistanceSummary or None
+        Effective resistances of the graph, where the schedule is one symmetric matrix or pairwise averaging.
+    acid : AcidConstants or None
+        Constants and parameters of A²CiD² on the same graph: with the rates of the schedule, or such that a node
+        averages once in a unit of time.
     push_pull : PushPullProof or None
         Of push-pull pairs: after how many rounds the pull and the push parts are exact.
     perron : tuple of float, or None
@@ -143,6 +163,7 @@ class Report:
     slem: float | None = None
     spectral_gap: float | None = None
     beta: float | None = None
+    spectrum: Spectrum | None = None
     fiedler_value: float | None = None
     contraction: float | None = None
     contraction_per_round: float | None = None
@@ -150,8 +171,12 @@ class Report:
     exact_averaging: AveragingProof | None = None
     exact_after: int | None = None
     windows: Windows | None = None
-    expected_contraction: float | None = None
-    expectation_method: str | None = None
+    expectation: Expectation | None = None
+    effective_neighbours: EffectiveNeighbours | None = None
+    mixing_time: MixingTime | None = None
+    transient: Transient | None = None
+    resistance: ResistanceSummary | None = None
+    acid: AcidConstants | None = None
     push_pull: PushPullProof | None = None
     perron: tuple[float, float] | None = None
     in_degree: Degree
@@ -166,6 +191,11 @@ class Report:
     faults: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def expected_contraction(self) -> float | None:
+        """Value of the expectation."""
+        return None if self.expectation is None else self.expectation.value
+
     def to_dict(self) -> dict[str, Any]:
         """Give the report as JSON values; the keys are stable.
 
@@ -176,7 +206,10 @@ class Report:
             ``worst_case``, ``simulated`` and ``seed``; ``messages`` holds ``per_period``, ``per_round`` and
             ``per_node_and_round``; ``exact_averaging`` holds ``status`` ("proved", "numerical" or "false"), ``rounds``,
             ``sentence``, ``witness`` (None, or ``target``, ``source``, ``value`` and ``expected``, exact values as
-            text such as "1/8") and ``closed_form``.
+            text such as "1/8") and ``closed_form``; ``spectrum`` holds ``method``, ``lower``, ``upper``, ``failure``,
+            ``how_lower``, ``how_upper``, ``ends`` and ``sentence``; ``resistance`` holds ``largest`` (two bounds),
+            ``mean``, ``kirchhoff``, ``method`` and ``sentence``; the expectation is ``expected_contraction``, with
+            ``expectation_method``, ``expectation_interval`` and ``expectation_confidence``. Infinity is None.
 
         Examples
         --------
@@ -195,10 +228,15 @@ class Report:
             "simulated": values.pop("simulated_rounds"),
             "seed": values.pop("seed"),
         }
+        values["spectrum"] = self.spectrum and {
+            "method": self.spectrum.method,
+            **asdict(self.spectrum.bounds),
+            "ends": self.spectrum.ends,
+            "sentence": self.spectrum.sentence(),
+        }
         for key in ("faults", "notes", "rounds"):  # the long list last, where a reader can stop
             values[key] = values.pop(key)
-        values["notes"], values["rounds"] = list(self.notes), list(values["rounds"])
-        return values
+        return {name: _plain(value) for name, value in _unfolded(values).items()}
 
     def __str__(self) -> str:
         return "\n".join([self.name, *(f"  {label:<24}{text}" for label, text in self.lines())])
@@ -221,10 +259,9 @@ class Report:
             ("weights", self._weights()),
             *self._averaging(),
             *self._rates(),
+            *self._worth(),
+            *self._graph(),
         ]
-        if self.fiedler_value is not None:
-            union = "" if self.period == 1 else " (all rounds together)"
-            lines.append(("Fiedler value", f"{self.fiedler_value:.4g}{union}"))
         lines.append(("peers of a node", f"at most {_degree(self.in_degree)} in, {_degree(self.out_degree)} out"))
         per_node = f"{self.messages_per_node_and_round:.4g} per node and round"
         lines.append(("messages", f"{self.messages_per_round:.6g} a round, {per_node}"))
@@ -266,16 +303,62 @@ class Report:
         if self.contraction is not None and self.contraction_per_round is not None:
             per_period = "" if self.period == 1 else f"{self.contraction:.4g} per period, "
             lines.append(("contraction", f"{per_period}{self.contraction_per_round:.4g} per round"))
-        if self.expected_contraction is not None:
-            how = f"expected square {self.expected_contraction:.6g} per round ({self.expectation_method})"
-            lines.append(("contraction", how))
+        if self.expectation is not None:
+            lines.append(("expected contraction", self.expectation.sentence()))
         if self.spectral_gap is not None:
             lines.append(("spectral gap", f"{self.spectral_gap:.4g} (SLEM {self.slem:.4g}, beta {self.beta:.4g})"))
         elif self.beta is not None:
             lines.append(("beta", f"{self.beta:.4g} (not normal: no reliable SLEM)"))
         elif len(self.rounds) > 1 and (betas := [r.beta for r in self.rounds if r.beta is not None]):
             lines.append(("beta of the rounds", _listed(betas)))
+        if self.spectrum is not None and self.spectrum.bounds.width > CLOSE * max(1 - self.spectrum.beta, CLOSE):
+            lines.append(("bounds", self.spectrum.sentence()))
         return lines
+
+    def _worth(self) -> list[tuple[str, str]]:
+        """Say what the rates mean for training."""
+        lines = []
+        if self.effective_neighbours is not None:
+            lines.append(("effective neighbours", self.effective_neighbours.sentence()))
+        if self.mixing_time is not None:
+            lines.append(("effective mixing time", self.mixing_time.sentence().removeprefix("effective mixing time ")))
+        if self.transient is not None:
+            lines.append(("transient iterations", self.transient.sentence()))
+        return lines
+
+    def _graph(self) -> list[tuple[str, str]]:
+        """Say what the graph is like, whatever the weights."""
+        lines = []
+        if self.fiedler_value is not None:
+            union = "" if self.period == 1 else " (all rounds together)"
+            lines.append(("Fiedler value", f"{self.fiedler_value:.4g}{union}"))
+        if self.resistance is not None:
+            lines.append(("resistance", self.resistance.sentence))
+        if self.acid is not None:
+            lines.append(("A2CiD2", self.acid.sentence()))
+        return lines
+
+
+def _unfolded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the parts of the expectation in its place."""
+    unfolded: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "expectation":
+            found = value or {}
+            unfolded["expected_contraction"] = found.get("value")
+            unfolded |= {f"expectation_{key}": found.get(key) for key in ("method", "interval", "confidence")}
+        else:
+            unfolded[name] = value
+    return unfolded
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists, and infinity, which JSON does not know, into None."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return None if value in (inf, -inf) else value
 
 
 def _proof_values(proof: AveragingProof) -> dict[str, Any]:

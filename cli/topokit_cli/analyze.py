@@ -29,13 +29,18 @@ def analyze(
         typer.Option("--max-contraction", help="Fail if the contraction of a period is larger.", metavar="X", min=0),
     ] = None,
     plot: PlotFile = None,
+    html: Annotated[
+        str | None,
+        typer.Option("--html", help="Also write one self-contained page with pictures.", metavar="FILE"),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Analyse mixing schedules.
 
-    Exact averaging (proved, or refuted by a witness), spectra, contraction, degrees, messages, and the rounds that
-    shrink the consensus error 1000 times.
+    Exact averaging (proved, or refuted by a witness), spectra with their bounds, contraction, effective neighbours,
+    mixing time and transient iterations, effective resistances and the constants of A2CiD2, degrees, messages, and the
+    rounds that shrink the consensus error 1000 times.
 
     \b
     Examples:
@@ -43,12 +48,14 @@ def analyze(
       topokit analyze schedule.json --require exact --require symmetric
       topokit analyze *.json --min-gap 0.3 --max-contraction 0.1
       topokit analyze schedule.json --json | jq .contraction
+      topokit analyze schedule.json --html report.html
       topokit design --nodes 24 -o - | topokit analyze - --plot spectrum.png
 
     With --json, standard output has one object a line for each file, in their order: name, nodes, kind, copies,
-    mixing, period, hash, symmetric, doubly_stochastic, nonnegative, connected, slem, spectral_gap, beta,
+    mixing, period, hash, symmetric, doubly_stochastic, nonnegative, connected, slem, spectral_gap, beta, spectrum,
     fiedler_value, contraction, contraction_per_round, gap_per_round, exact_averaging, exact_after, windows,
-    expected_contraction, expectation_method, push_pull, perron, in_degree, out_degree, messages, rounds_to_shrink,
+    expected_contraction, expectation_method, expectation_interval, expectation_confidence, effective_neighbours,
+    mixing_time, transient, resistance, acid, push_pull, perron, in_degree, out_degree, messages, rounds_to_shrink,
     faults, notes and rounds. Numbers that do not exist or were left out are null, and notes say why.
 
     \b
@@ -66,10 +73,16 @@ def analyze(
         else:
             out.text(("\n" if k else "") + str(report))
     if plot is not None:
-        from topokit.plotting import plot_spectra, save_figure
+        from topokit.pictures import plot_spectra, save_figure
 
         save_figure(plot_spectra(labelled(schedules, files)), plot)
         out.note(f"wrote {plot}")
+    if html is not None:
+        from topokit.page import PageEntry, save_page
+
+        named = zip(labelled(schedules, files).values(), reports, strict=True)
+        save_page(html, [PageEntry(schedule, report) for schedule, report in named])
+        out.note(f"wrote {html}")
     unmet = [
         f"{report.name}: {failure}"
         for report in reports

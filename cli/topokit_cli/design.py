@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topokit.errors import GraphError, InputError
+from topokit_cli.network_options import (
+    Bandwidth,
+    DuplexOption,
+    Latency,
+    LinksFile,
+    ModelSize,
+    NodesPerHost,
+    read_network,
+)
 from topokit_cli.options import AsJson, Nodes, Seed, WeightsName
 from topokit_cli.output import out
 from topokit_cli.parameters import read_parameters
@@ -52,6 +61,18 @@ def design(
             show_default=False,
         ),
     ] = [],  # noqa: B006 (Typer copies it)
+    active: Annotated[
+        str | None,
+        typer.Option(
+            "--active",
+            help="Of teleportation: how many nodes at once, or auto for the best bound (with --iterations).",
+            metavar="K|auto",
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", "-T", help="Length of the run, for --active auto.", metavar="T", min=1),
+    ] = None,
     max_degree: Annotated[
         int | None,
         typer.Option("--max-degree", help="Most messages a node may send or receive in a round.", metavar="K", min=1),
@@ -59,6 +80,12 @@ def design(
     undirected: Annotated[
         bool, typer.Option("--undirected", help="Exchanges only: every matrix must be symmetric.")
     ] = False,
+    model_size: ModelSize = None,
+    bandwidth: Bandwidth = None,
+    latency: Latency = None,
+    duplex: DuplexOption = None,
+    nodes_per_host: NodesPerHost = None,
+    links: LinksFile = None,
     seed: Seed = 0,
     output: Annotated[
         str | None,
@@ -72,18 +99,21 @@ def design(
 
     A named topology, or a graph of your own with weights (or as the base of matcha and pairwise). Without --topology
     and --graph, the topologies that exist for N nodes and fit the limits are ranked by the messages that its busiest
-    node sends until every consensus error has shrunk 1000 times, and the best is taken.
+    node sends until every consensus error has shrunk 1000 times, or on a network (--bandwidth and its like, or --links)
+    by the predicted seconds until then, and the best is taken.
     Without -o, nothing is written: the command only shows what it would do.
 
     \b
     Examples:
       topokit design --nodes 16 -o schedule.json
       topokit design --nodes 12 --max-degree 2 --undirected
+      topokit design --nodes 16 --model-size 100MB --bandwidth 1Gbit/s --nodes-per-host 4
       topokit design --topology base-3 --nodes 25 -o schedule.json
       topokit design --topology random-regular --nodes 64 -p degree=6 --seed 1 -o schedule.json
       topokit design --graph cluster.csv --weights laplacian -o schedule.json
       topokit design --graph links.csv --directed -o schedule.json
       topokit design --graph cluster.csv --topology matcha -p budget=0.5 -o schedule.json
+      topokit design --topology teleportation --nodes 64 --active auto --iterations 20000 -o schedule.json
       topokit design --topology hypercube --nodes 16 -o - | topokit analyze -
 
     With --json, standard output is one object: name, kind, nodes, period, provenance, claims, hash, file, and where a
@@ -91,6 +121,12 @@ def design(
     standard error.
     """
     _check_usage(topology, graph, weights, parameter, output, as_json)
+    if (topology or graph) is not None and (model_size or bandwidth or links) is not None:
+        raise typer.BadParameter(
+            "a network decides between topologies: leave --topology and --graph out, or ask `topokit compare`",
+            param_hint="'--bandwidth' / '--links'",
+        )
+    parameter = [*parameter, *_active(active, iterations, topology, nodes, parameter, seed)]
     recommendation = None
     if graph is not None and topology is None:
         schedule = _from_graph(_read(graph, nodes, directed), weights)
@@ -105,7 +141,11 @@ def design(
             parameters = read_parameters(topology, parameter)
             schedule = design_topology(topology, nodes, weights=weights, seed=seed, **parameters)
         else:
-            recommendation = _recommend(nodes, max_degree, undirected, seed, as_json, output)
+            network = read_network(nodes, model_size, links, bandwidth, latency, duplex, nodes_per_host)
+            limits: dict[str, Any] = {"max_degree": max_degree, "undirected": undirected}
+            if network is not None:
+                limits |= {"network": network, "message_bytes": model_size}
+            recommendation = _recommend(nodes, limits, seed, as_json, output)
             schedule = _chosen(recommendation)
     _check_limits(schedule, max_degree, undirected)
     if as_json:
@@ -139,6 +179,41 @@ def _check_usage(
         raise typer.BadParameter("weights belong to a topology: give --topology or --graph", param_hint="'--weights'")
     if as_json and output == "-":
         raise typer.BadParameter("--json and -o - both write to standard output: give one", param_hint="'--json'")
+
+
+def _active(
+    active: str | None,
+    iterations: int | None,
+    topology: str | None,
+    nodes: int | None,
+    parameters: list[str],
+    seed: int,
+) -> list[str]:
+    """Turn --active into a parameter of the topology."""
+    if active is None:
+        if iterations is not None:
+            raise typer.BadParameter("it serves --active auto alone", param_hint="'--iterations'")
+        return []
+    if topology != "teleportation":
+        raise typer.BadParameter(
+            "only teleportation has active nodes: --topology teleportation", param_hint="'--active'"
+        )
+    if active != "auto":
+        if iterations is not None:
+            raise typer.BadParameter("it serves --active auto alone", param_hint="'--iterations'")
+        return [f"active={active}"]
+    if iterations is None:
+        raise typer.BadParameter("the best number depends on --iterations T: give it", param_hint="'--active'")
+    if nodes is None:
+        raise typer.BadParameter("give the number of nodes", param_hint="'--nodes' / '-n'")
+    from topokit.metrics.active_nodes import optimal_active_nodes
+
+    inner = read_parameters(topology, parameters).get("inner", topologies()[topology].parameters["inner"])
+    best = optimal_active_nodes(nodes, inner, iterations=iterations, seed=seed)
+    for label, text in best.lines():
+        out.note(f"{label}: {text}")
+    out.note("`topokit active-nodes` takes your own constants, and other topologies among the active nodes")
+    return [f"active={best.active}"]
 
 
 def _read(path: str, nodes: int | None, directed: bool) -> Graph:
@@ -175,19 +250,20 @@ def _named(schedule: Schedule) -> Schedule:
     return schedule
 
 
-def _recommend(
-    nodes: int, max_degree: int | None, undirected: bool, seed: int, as_json: bool, output: str | None
-) -> Recommendation:
+def _recommend(nodes: int, limits: dict[str, Any], seed: int, as_json: bool, output: str | None) -> Recommendation:
     from topokit.recommender import recommend
 
-    recommendation = recommend(nodes, max_degree=max_degree, undirected=undirected, seed=seed)
+    recommendation = recommend(nodes, seed=seed, **limits)
     if not as_json:
         as_note = output == "-" or recommendation.best is None
-        columns = ["", "topology", "sends a round", "rounds", "messages", "symmetric", "why"]
+        timed = recommendation.all_reduce is not None
+        columns = ["", "topology", "sends a round", "rounds", "messages", *(["seconds"] if timed else []), "symmetric"]
         out.table(
-            columns,
+            [*columns, "why"],
             [
-                [k if c.ranked else "out", c.label, c.max_degree, c.rounds, c.score, c.symmetric, c.why]
+                [k if c.ranked else "out", c.label, c.max_degree, c.rounds, c.score]
+                + ([c.seconds] if timed else [])
+                + [c.symmetric, c.why]
                 for k, c in enumerate(recommendation.candidates, start=1)
             ],
             as_note=as_note,
@@ -239,6 +315,7 @@ def _choice(recommendation: Recommendation | None) -> dict[str, Any]:
     return {
         "best": recommendation.best.name,
         "why": recommendation.sentence(),
+        "all_reduce_seconds": recommendation.all_reduce,
         "ranking": [candidate.to_dict() for candidate in recommendation.candidates],
     }
 

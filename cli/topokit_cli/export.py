@@ -10,6 +10,7 @@ import typer
 
 from topokit.errors import InputError
 from topokit_cli.output import out
+from topokit_cli.rounds import parse_rounds
 from topokit_cli.sources import read_schedule
 
 __all__ = ["export"]
@@ -60,7 +61,9 @@ def export(
     from topokit.export import export as export_schedule
     from topokit.export import render
 
-    chosen = None if rounds is None else _parse_rounds(rounds)
+    chosen = None if rounds is None else parse_rounds(rounds)
+    if chosen is not None and len(chosen) > MAX_ROUNDS:
+        raise InputError(f"--rounds {rounds} are {len(chosen)} rounds; at most {MAX_ROUNDS} can be written at once")
     schedule = read_schedule(file)
     if output != "-":
         for path in export_schedule(schedule, to.value, Path(output), chosen):
@@ -73,17 +76,3 @@ def export(
             "choose one, for instance --rounds 0:1"
         )
     out.binary(next(iter(files.values())))
-
-
-def _parse_rounds(text: str) -> range:
-    first, colon, last = text.partition(":")
-    try:
-        start = int(first) if first else 0
-        stop = int(last) if colon else start + 1
-    except ValueError:
-        start, stop = 0, 0
-    if not 0 <= start < stop:
-        raise InputError(f"--rounds is a:b with 0 <= a < b, for instance 0:4 for rounds 0 to 3; got {text!r}")
-    if stop - start > MAX_ROUNDS:
-        raise InputError(f"--rounds {text} are {stop - start} rounds; at most {MAX_ROUNDS} can be written at once")
-    return range(start, stop)

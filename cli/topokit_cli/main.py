@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from topokit_cli.active_nodes import active_nodes
 from topokit_cli.analyze import analyze
 from topokit_cli.compare import compare
 from topokit_cli.compare_runs import compare_runs
@@ -17,6 +18,7 @@ from topokit_cli.design import design
 from topokit_cli.export import export
 from topokit_cli.failures import BAD_INPUT, INTERRUPTED, USAGE, explain
 from topokit_cli.listing import list_names
+from topokit_cli.measure import measure
 from topokit_cli.output import out
 from topokit_cli.plot import plot
 from topokit_cli.train import train
@@ -35,7 +37,9 @@ app.command("design")(design)
 app.command("analyze")(analyze)
 app.command("compare")(compare)
 app.command("plot")(plot)
+app.command("active-nodes")(active_nodes)
 app.command("export")(export)
+app.command("measure", short_help="Measure the network between ranks.")(measure)
 app.command("train", short_help="Train along a mixing schedule.")(train)
 app.command("compare-runs", short_help="Show training runs side by side.")(compare_runs)
 app.command("list")(list_names)

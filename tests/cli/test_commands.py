@@ -11,6 +11,9 @@ import pytest
 from scipy import sparse
 
 from topokit.designer import design
+from topokit.metrics.active_nodes import optimal_active_nodes
+from topokit.network import Network
+from topokit.recommender import recommend
 from topokit.registry import TOPOLOGIES, WEIGHTS
 from topokit.schedule import Schedule
 
@@ -156,15 +159,67 @@ def test_design_takes_a_graph_from_a_file(run, tmp_path):
     assert schedule.rounds[0].nonzeros == 40
 
 
+def test_active_nodes_compares_inner_topologies(run):
+    outcome = run("active-nodes", "--nodes", 25, "--iterations", 100_000, "--inner", "ring", "--inner", "complete")
+    header, ring, complete = outcome.stdout.splitlines()
+    assert header.split()[:3] == ["inner", "best", "bound"]
+    best = optimal_active_nodes(25, "ring", iterations=100_000)
+    assert ring.split()[:4] == ["ring", str(best.active), f"{best.bound:.4g}", str(best.closed_form)]
+    assert complete.split()[:2] == ["complete", "25"]
+    [found] = json.loads(run("active-nodes", "-n", 25, "-T", 100_000, "--inner", "ring", "--json").stdout)
+    assert (found["active"], found["counts"], found["bounds"]) == (
+        best.active,
+        list(range(1, 26)),
+        pytest.approx(best.bounds.tolist()),
+    )
+
+
+def test_design_finds_the_number_of_active_nodes(run, tmp_path):
+    teleportation = ("design", "--topology", "teleportation", "--nodes", 25, "-p", "inner=ring")
+    outcome = run(*teleportation, "--active", "auto", "--iterations", 100_000, "-o", "t.json")
+    best = optimal_active_nodes(25, "ring", iterations=100_000).active
+    assert f"active nodes: {best} of 25 on ring" in outcome.stderr
+    assert [team.active for team in Schedule.load(tmp_path / "t.json").rule.teams] == [best]
+    assert run(*teleportation, "--active", "1,2,4", "-o", "s.json").status == 0
+    assert [team.active for team in Schedule.load(tmp_path / "s.json").rule.teams] == [1, 2, 4]
+
+
+def test_design_ranks_by_seconds_on_a_network(run):
+    network = ("--model-size", "100MB", "--bandwidth", "1Gbit/s", "--nodes-per-host", 4)
+    outcome = run("design", "--nodes", 16, *network)
+    assert outcome.stdout.split("\n")[0].split()[6] == "seconds"
+    assert "a ring all-reduce takes" in outcome.stdout
+    found = json.loads(run("design", "--nodes", 16, *network, "--json").stdout)
+    assert (
+        found["best"]
+        == recommend(16, network=Network.uniform(16, "1Gbit/s", nodes_per_host=4), message_bytes="100MB").best.name
+    )
+    assert "a network decides between topologies" in run("design", "-t", "ring", "-n", 16, *network).stderr
+
+
+def test_analyze_writes_a_page(run, tmp_path):
+    design("ring", 8).save("ring.json")
+    design("random-matching", 8).save("matching.json")
+    outcome = run("analyze", "ring.json", "matching.json", "--html", "report.html")
+    assert (outcome.status, outcome.stderr) == (0, "wrote report.html\n")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+    assert "ring-8" in page
+    assert "random-matching-8" in page
+
+
 def test_compare_shows_names_and_files_side_by_side(run):
     design("ring", 16).save("mine.json")
     outcome = run("compare", "ring", "one-peer-exponential", "mine.json", "--nodes", 16, "--plot", "c.svg")
     assert outcome.status == 0
     header, *rows = outcome.stdout.splitlines()
     assert header.startswith("schedule")
-    labels = [" ".join(row.split()[:-9]) for row in rows]
+    labels = [" ".join(row.split()[:-12]) for row in rows]
     assert labels == ["ring-16 (ring)", "one-peer-exponential-16", "ring-16 (mine.json)"]
-    assert rows[1].split()[1:] == ["4", "1", "1", "1", "0", "4", "4", "proved", "no"]
+    _, degree, period, gap, contraction, exact, neighbours, worst, simulated, messages, *_ = rows[1].split()
+    assert (degree, period, gap, contraction, exact) == ("1", "4", "1", "0", "proved")
+    assert (worst, simulated, messages) == ("4", "4", "1")
+    assert 1 < float(neighbours) < 16
     assert outcome.stderr == "wrote c.svg\n"
 
 
@@ -177,6 +232,39 @@ def test_compare_for_machines_agrees_with_analyze(run):
         assert report == json.loads(run("analyze", "s.json", "--json").stdout)
         assert float(row["contraction"]) == report["contraction"]
         assert int(row["worst_case_rounds"]) == report["rounds_to_shrink"]["worst_case"]
+
+
+def test_compare_predicts_seconds_on_a_network_and_shows_all_reduces(run):
+    network = ("--model-size", "100MB", "--bandwidth", "100MB/s", "--latency", "1ms")
+    rows = list(csv.DictReader(io.StringIO(run("compare", "ring", "--nodes", 8, *network, "--csv").stdout)))
+    ring, reduce, tree = rows
+    assert float(ring["seconds_per_round"]) == pytest.approx(2.001)
+    assert float(ring["bytes_per_node"]) == 2e8
+    assert (reduce["name"], float(reduce["seconds_per_round"])) == ("all-reduce (ring)", pytest.approx(14 * 0.126))
+    assert tree["name"] == "all-reduce (tree)"
+    [report, *_] = json.loads(run("compare", "ring", "--nodes", 8, *network, "--json").stdout)
+    assert report["prediction"]["iteration_seconds"] == pytest.approx(2.001)
+
+
+def test_compare_takes_a_network_from_a_links_file(run, tmp_path):
+    Network.uniform(8, "50MB/s").save(tmp_path / "links.csv")
+    outcome = run("compare", "ring", "--nodes", 8, "--links", "links.csv", "--model-size", "100MB", "--csv")
+    assert float(next(csv.DictReader(io.StringIO(outcome.stdout)))["seconds_per_round"]) == pytest.approx(4)
+    assert "8 nodes" in run("compare", "ring", "--nodes", 9, "--links", "links.csv", "--model-size", "1MB").stderr
+
+
+def test_compare_reads_parameters_after_colons(run):
+    outcome = run("compare", "random-regular:degree=6", "circulant:offsets=1,4", "--nodes", 16, "--csv")
+    assert [row["max_degree"] for row in csv.DictReader(io.StringIO(outcome.stdout))] == ["6", "4"]
+    assert "no parameter 'colour'" in run("compare", "ring:colour=red", "--nodes", 8).stderr
+
+
+def test_compare_writes_a_table_for_latex(run):
+    lines = run("compare", "ring", "base-2", "--nodes", 12, "--latex").stdout.splitlines()
+    assert lines[0].startswith(r"\begin{tabular}{lrr")
+    assert lines[-1] == r"\end{tabular}"
+    assert {line.count("&") for line in lines if "&" in line} == {12}
+    assert "_" not in "".join(lines).replace("$n_W", "").replace("$T_", "")
 
 
 def test_compare_gives_weights_to_graphs_only(run):

@@ -57,6 +57,7 @@ def test_top_level_names_are_exactly_three(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"topokit", "topokit_trainer", "topokit_cli"}
     assert {"topokit/py.typed", "topokit_trainer/py.typed", "topokit_cli/py.typed"} <= set(names)
     assert any(name.endswith(".schema.json") for name in names)
+    assert {"topokit/page/page.html", "topokit/page/page.css"} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 

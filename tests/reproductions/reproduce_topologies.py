@@ -15,9 +15,8 @@ from pathlib import Path
 from topokit.averaging import worst_case_rounds
 from topokit.designer import design
 from topokit.errors import GraphError
-from topokit.kinds import Cyclic
 from topokit.matrix import MixingMatrix
-from topokit.metrics.expectation import expected_contraction
+from topokit.metrics import transient
 from topokit.proofs.contraction import run_contraction
 from topokit.registry import TOPOLOGIES
 from topokit.schedule import Schedule
@@ -82,12 +81,7 @@ def comparison(name: str, nodes: int) -> tuple[int, int, float, int]:
 
 def effective_mixing_time(name: str, nodes: int) -> float:
     """h = tau / (1 - contraction^2); for random rounds 1 / (1 - expected squared contraction)."""
-    schedule = schedule_of(name, nodes)
-    if not isinstance(schedule.rule, Cyclic):
-        expected = expected_contraction(schedule.rule)
-        assert expected is not None
-        return 1 / (1 - expected.value)
-    return len(schedule.rounds) / (1 - contraction(name, nodes) ** 2)
+    return transient.effective_mixing_time(schedule_of(name, nodes)).value
 
 
 def comparison_cell(name: str, nodes: int) -> str:

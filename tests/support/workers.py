@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from topokit.errors import InputError, TopokitError
 from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
 from topokit_trainer import TrainConfig, Trainer
 from topokit_trainer.exchange import Exchange, plan_round
+from topokit_trainer.measure import Measurement, MeasureSettings, run_measurement
 from topokit_trainer.world import open_world
 
-__all__ = ["failing_setup", "final_parameters", "mix_once", "train_all"]
+__all__ = ["failing_setup", "final_parameters", "lose_a_rank", "measure_here", "mix_once", "train_all"]
 
 
 def final_parameters(trainer: Trainer) -> np.ndarray:
@@ -54,7 +57,6 @@ def mix_once(matrices: list[MixingMatrix], values: np.ndarray, overlapped: bool 
 def failing_setup(folder: Path) -> str:
     """Train with data that only rank 1 cannot find; give the message of the error."""
     from topokit.designer import design
-    from topokit.errors import InputError
 
     config = TrainConfig(steps=1, device="cpu", timeout=20)
     with open_world(config) as world:
@@ -64,3 +66,20 @@ def failing_setup(folder: Path) -> str:
         except InputError as error:
             return str(error)
     return "no error"
+
+
+def measure_here(settings: MeasureSettings, path: Path | None = None) -> Measurement | str:
+    """Measure the network between the ranks; give the message of an error."""
+    try:
+        return run_measurement(settings, path, lambda line: None)
+    except TopokitError as error:
+        return str(error)
+
+
+def lose_a_rank(settings: MeasureSettings) -> Measurement | str:
+    """Start to measure while rank 1 leaves; give the message of the error."""
+    if int(os.environ["RANK"]) == 1:
+        with open_world(TrainConfig(device="cpu")) as world:
+            world.gather(None)  # agrees to begin
+            return "left"
+    return measure_here(settings)

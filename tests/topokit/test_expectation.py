@@ -5,12 +5,15 @@ import networkx as nx
 import numpy as np
 import philox
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import topokit.metrics.expectation.closed_form
 from topokit.kinds import Cyclic, Drawn, Matchings, Pairwise, Sampled, Teleport
+from topokit.kinds.samplers import matched_by_shift
 from topokit.matrix import MixingMatrix
-from topokit.metrics.expectation import expected_contraction
+from topokit.metrics.expectation import expected_contraction, pairs_by_shift, why_not
+from topokit.metrics.expectation.tokens import token_contractions
 from topokit.topologies import one_peer_exponential, one_peer_hypercube
 
 
@@ -181,13 +184,14 @@ def test_lists_of_circulant_rounds():
     assert found.value == pytest.approx(worst(square), abs=1e-14)
 
 
-def test_large_lists_only_where_a_fourier_transform_does():
-    circulant = one_peer_exponential(4096)
-    found = expected_contraction(Sampled(circulant, ["1/12"] * 12, seed=0))
+def test_large_lists_with_fourier_modes():
+    found = expected_contraction(Sampled(one_peer_exponential(4096), ["1/12"] * 12, seed=0))
     modes = np.arange(1, 4096)
     square = sum((1 + np.cos(2 * np.pi * modes * 2**t / 4096)) / 2 for t in range(12)) / 12
     assert found.value == pytest.approx(square.max(), abs=1e-13)
-    assert expected_contraction(Sampled(one_peer_hypercube(4096), ["1/12"] * 12, seed=0)) is None
+    # Of the squares of twelve commuting projections, the worst mode is left alone by all but one.
+    found = expected_contraction(Sampled(one_peer_hypercube(4096), ["1/12"] * 12, seed=0))
+    assert found.value == pytest.approx(11 / 12, abs=1e-13)
 
 
 def laplacian(nodes, edges):
@@ -234,15 +238,100 @@ def test_pairs_of_the_complete_graph(nodes):
     assert found.value == pytest.approx(1 - 1 / (nodes - 1), abs=1e-14)
 
 
+# --- large schedules --------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 60))
+def test_pairs_are_counted_as_the_sampler_finds_them(nodes):
+    shifts = np.arange(1, nodes)
+    assert pairs_by_shift(nodes, shifts).tolist() == [len(matched_by_shift(nodes, int(u), 0)) for u in shifts]
+
+
+def test_a_million_nodes_matched_by_shift():
+    found = expected_contraction(Drawn(10**6, "shift-matching", {}, 0))
+    assert found.method == "enumeration"
+    assert found.value == pytest.approx(expected_contraction(Drawn(2000, "shift-matching", {}, 0)).value, abs=1e-3)
+
+
+def drawn_kind(which, seed):
+    generator = np.random.default_rng(seed)
+    nodes = int(generator.integers(100, 200))
+    graph = nx.compose(nx.path_graph(nodes), nx.gnm_random_graph(nodes, nodes // 2, seed=seed))
+    edges, numbers = list(graph.edges), generator.uniform(0.1, 1, graph.number_of_edges())
+    if which == "pairwise":
+        return Pairwise(nodes, edges, numbers, 0)
+    if which == "matchings":  # weights above 1/2 make differences grow: the value may exceed 1
+        return Matchings(nodes, [[e] for e in edges], numbers, [0.2, 0.5, 0.7][seed], 0)
+    left = [nx.Graph(edges[k::20]) for k in range(20)]
+    rounds = [MixingMatrix.from_matrix(exchange(nodes, *nx.maximal_matching(part))) for part in left]
+    return Sampled(rounds, numbers[:20] / numbers[:20].sum(), 0)
+
+
+@pytest.mark.parametrize("which", ["pairwise", "matchings", "sampled"])
+@pytest.mark.parametrize("seed", range(3))
+def test_sparse_methods_find_what_dense_ones_do(which, seed, monkeypatch):
+    kind = drawn_kind(which, seed)
+    by_decomposition = expected_contraction(kind)
+    monkeypatch.setattr(topokit.metrics.expectation.closed_form, "DENSE_LIMIT", 1)
+    found = expected_contraction(kind)
+    assert found.value == pytest.approx(by_decomposition.value, abs=1e-9)
+    assert found.method == by_decomposition.method
+
+
+def test_large_schedules_with_known_values():
+    ring = [(i, (i + 1) % 3000) for i in range(3000)]
+    slowest = 2 - 2 * np.cos(2 * np.pi / 3000)
+    found = expected_contraction(Pairwise(3000, ring, [1] * 3000, 0))
+    assert 1 - found.value == pytest.approx(slowest / 6000, rel=1e-5)
+    # Both matchings of the ring with probability 1/2: (1 - s/4)^2 + s/8 for every eigenvalue s, largest for the least.
+    found = expected_contraction(Matchings(3000, [ring[::2], ring[1::2]], ["1/2", "1/2"], "1/2", 0))
+    assert 1 - found.value == pytest.approx(slowest / 2 - slowest**2 / 16 - slowest / 8, rel=1e-4)
+    # Numbered at random, a hypercube shows its Fourier modes to nobody.
+    order = np.random.default_rng(0).permutation(2048)
+    rounds = [
+        MixingMatrix.from_entries(2048, order[W.target], order[W.source], W.weight) for W in one_peer_hypercube(2048)
+    ]
+    assert expected_contraction(Sampled(rounds, ["1/11"] * 11, 0)).value == pytest.approx(10 / 11, abs=1e-9)
+
+
+def test_what_does_not_come_together_is_not_told_as_a_value(monkeypatch):
+    monkeypatch.setattr(topokit.metrics.expectation.closed_form, "SECONDS", 0.0)
+    graph = nx.random_regular_graph(3, 2002, seed=0)
+    kind = Pairwise(2002, graph.edges, [1] * 3003, 0)
+    assert expected_contraction(kind) is None
+    assert "after 0 seconds it is known to lie between" in why_not(kind)
+
+
+# --- what has none ----------------------------------------------------------------------------------------------------
+
+
 def test_nothing_is_said_where_nothing_is_known():
     rounds = one_peer_hypercube(4)
-    assert expected_contraction(Cyclic(rounds)) is None
-    assert expected_contraction(Teleport(6, [rounds], seed=0)) is None
-    assert expected_contraction(Drawn(6, "epidemic-local", {}, 0)) is None
     moving = MixingMatrix.from_matrix(np.array([[0.5, 0.5], [0.0, 1.0]]))
-    assert expected_contraction(Sampled([moving], [1], seed=0, mixing="row-stochastic")) is None
-    assert expected_contraction(Drawn(4000, "shift-matching", {}, 0)) is None
-    assert expected_contraction(Drawn(4000, "shift-matching", {"shifts": [1, 7]}, 0)) is not None
-    ring = [(i, i + 1) for i in range(2500)]
-    assert expected_contraction(Pairwise(2501, ring, [1] * 2500, 0)) is None
-    assert expected_contraction(Matchings(2501, [ring[::2]], [1], "1/2", 0)) is None
+    for kind, reason in (
+        (Cyclic(rounds), "nothing is drawn"),
+        (Teleport(6, [rounds], seed=0), "values travel with the tokens"),
+        (Drawn(6, "epidemic-local", {}, 0), "row-stochastic, and the mean moves"),
+        (Sampled([moving], [1], seed=0, mixing="row-stochastic"), "row-stochastic, and the mean moves"),
+    ):
+        assert expected_contraction(kind, draws=100) is None
+        assert reason in why_not(kind)
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def test_tokens_contract_by_the_period_among_them():
+    ring = MixingMatrix.from_matrix((np.eye(5) + np.roll(np.eye(5), 1, 0) + np.roll(np.eye(5), -1, 0)) / 3)
+    alone = MixingMatrix.from_matrix(np.eye(1))
+    kind = Teleport(20, [one_peer_hypercube(4), [ring, ring], one_peer_exponential(6), [alone]], seed=0)
+    exact, slow, other, single = token_contractions(kind)
+    assert (exact.value, exact.status) == (0.0, "proved")
+    beta = (1 + 2 * np.cos(2 * np.pi / 5)) / 3
+    assert slow.value == pytest.approx(beta**4, abs=1e-14)
+    assert slow.per_round == pytest.approx(beta**2, abs=1e-14)
+    product = np.linalg.multi_dot([W.to_dense() for W in reversed(one_peer_exponential(6))])
+    assert other.value == pytest.approx(np.linalg.norm(product - 1 / 6, 2) ** 2, abs=1e-14)
+    assert "5 tokens" in slow.sentence()
+    assert single.sentence() == "a single token has nothing to average with"

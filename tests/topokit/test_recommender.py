@@ -10,6 +10,7 @@ import pytest
 from topokit import recommender as recommend_module
 from topokit.designer import design
 from topokit.errors import InputError
+from topokit.network import Network, allreduce_seconds, round_seconds
 from topokit.recommender import Candidate, Recommendation, recommend
 from topokit.registry import TOPOLOGIES
 
@@ -172,3 +173,22 @@ def test_directed_families_count_as_exchanges_where_their_matrices_are_symmetric
     ranked = [c.name for c in recommend(5, undirected=True).candidates if c.ranked]
     assert "null-cascade" in ranked
     assert "exponential" not in ranked
+
+
+def test_a_network_with_shared_cards_prefers_messages_inside_hosts():
+    network = Network.uniform(16, "1Gbit/s", nodes_per_host=4)
+    found = recommend(16, network=network, message_bytes="100MB")
+    assert found.best.name == "one-peer-hypercube"  # two of its four rounds stay inside hosts
+    for candidate in found.candidates:
+        if candidate.ranked:
+            seconds = round_seconds(candidate.schedule, network, "100MB").seconds
+            assert candidate.seconds == pytest.approx(candidate.rounds * seconds)
+    seconds = [c.seconds for c in found.candidates if c.ranked and c.name != "complete"]
+    assert seconds == sorted(seconds)
+    assert found.all_reduce == allreduce_seconds(network, "100MB")
+    assert f"a ring all-reduce takes {found.all_reduce:.4g} s" in found.sentence()
+
+
+def test_seconds_need_the_size_of_a_message():
+    with pytest.raises(InputError, match="seconds need both"):
+        recommend(8, network=Network.uniform(8, "1Gbit/s"))

@@ -194,8 +194,9 @@ def test_an_eigensolver_that_gives_up_leaves_a_note(monkeypatch):
 def test_the_json_form_is_stable_and_finite():
     keys = (
         "name nodes kind copies mixing period hash symmetric doubly_stochastic nonnegative connected slem spectral_gap "
-        "beta fiedler_value contraction contraction_per_round gap_per_round exact_averaging exact_after windows "
-        "expected_contraction expectation_method push_pull perron in_degree out_degree messages "
+        "beta spectrum fiedler_value contraction contraction_per_round gap_per_round exact_averaging exact_after "
+        "windows expected_contraction expectation_method expectation_interval expectation_confidence "
+        "effective_neighbours mixing_time transient resistance acid push_pull perron in_degree out_degree messages "
         "rounds_to_shrink faults notes rounds"
     )
     for schedule in (design("ring", 6), design("one-peer-exponential", 6)):

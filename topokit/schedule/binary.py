@@ -4,7 +4,8 @@ It holds the text file without the entries of its rounds as one JSON string, ``h
 after the other:
 ``target``, ``source``; ``numerator`` and ``denominator`` where weights are exact; ``weight`` where they are not;
 ``offsets``, so that round t has the entries from ``offsets[t]`` to ``offsets[t + 1]``. Where exact and floating-point
-rounds meet in one schedule, all are present, and a denominator of 0 marks the entries that have a weight only.
+rounds meet in one schedule, all are present, and a denominator of 0 marks the entries that have a weight only. Whole
+numbers have 32 bits where that is enough, else 64.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topokit.errors import ScheduleError
-from topokit.kinds.base import round_content, shortened
-from topokit.matrix import INT64_MAX, FloatArray, IntArray, MixingMatrix
+from topokit.kinds.base import shortened
+from topokit.matrix import INT64_MAX, IntArray, MixingMatrix, quotients
+from topokit.schedule.canonical import round_in_arrays
 from topokit.schedule.formats import ScheduleFile
 from topokit.schedule.parsing import parse
 from topokit.schedule.strict_json import read_json
@@ -42,7 +44,7 @@ def encode(schedule: Schedule) -> bytes:
 
     def apart(W: MixingMatrix) -> dict[str, Any]:
         rounds.append(W)
-        content = round_content(W)
+        content = round_in_arrays(W)
         return {key: value for key, value in content.items() if key not in ENTRIES}
 
     header = {**schedule.content(apart), "hash": schedule.content_hash}
@@ -60,21 +62,21 @@ def encode(schedule: Schedule) -> bytes:
         arrays["denominator"] = np.concatenate([denominator for _, denominator in exact])
     if not all(W.is_exact for W in rounds):
         arrays["weight"] = np.concatenate(
-            [_rounded(*parts) if W.is_exact else W.weight for W, parts in zip(rounds, exact, strict=True)]
+            [quotients(*parts) if W.is_exact else W.weight for W, parts in zip(rounds, exact, strict=True)]
         )
-    return _archive(arrays)
+    return _archive({name: _narrowed(array) if name in INTEGERS else array for name, array in arrays.items()})
+
+
+def _narrowed(values: NDArray[Any]) -> NDArray[Any]:
+    """Give 32-bit integers where they hold all values: they compress twice as fast, and are as good to read."""
+    fits = values.min(initial=0) >= -(2**31) and values.max(initial=0) < 2**31
+    return values.astype(np.int32) if fits else values
 
 
 def _exact_parts(W: MixingMatrix) -> tuple[IntArray, IntArray]:
     if W.numerator is None or W.denominator is None:
         return np.zeros(W.nonzeros, dtype=np.int64), np.zeros(W.nonzeros, dtype=np.int64)
     return W.numerator, W.denominator
-
-
-def _rounded(numerator: IntArray, denominator: IntArray) -> FloatArray:
-    # Python rounds a quotient once; NumPy rounds numerator and denominator first where they have more than 53 bits.
-    pairs = zip(numerator.tolist(), denominator.tolist(), strict=True)
-    return np.array([p / q for p, q in pairs], dtype=np.float64)
 
 
 def _text(header: dict[str, Any]) -> NDArray[Any]:
@@ -209,7 +211,7 @@ def _round(rows: int, arrays: dict[str, NDArray[Any]]) -> MixingMatrix:
         raise ScheduleError(f"denominator[{bad[0]}] is {denominator[bad[0]]}; expected at least 1")
     common = np.gcd(numerator, denominator)
     numerator, denominator = numerator // common, denominator // common
-    weight = _rounded(numerator, denominator)
+    weight = quotients(numerator, denominator)
     bad = np.flatnonzero(arrays["weight"] != weight) if "weight" in arrays else bad
     if bad.size:
         k = int(bad[0])

@@ -15,6 +15,7 @@ from topokit.kinds import Cyclic, Drawn, Kind, Pairwise, Sampled, Teleport
 from topokit.matrix import MixingMatrix
 from topokit.metrics.acid import acid_constants
 from topokit.metrics.expectation import expected_contraction
+from topokit.proofs.shifts import shift_period
 from topokit.words import count
 
 __all__ = ["Claims", "averages", "check_claims", "compute_claims"]
@@ -22,6 +23,8 @@ __all__ = ["Claims", "averages", "check_claims", "compute_claims"]
 CONTRACTION_TOLERANCE = 1e-9
 CONSTANT_TOLERANCE = 1e-9  # relative
 MAX_PROOF_WORK = 2e9  # multiplications: seconds
+MAX_ITERATED_ROWS = 10_000  # beyond, the norm of rounds without a symmetry takes more than seconds
+MAX_ORBITS = 8  # nodes of a block up to which rounds that are invariant under a shift have their norm at once
 MAX_ACID_NODES = 3000  # beyond, effective resistances take more than seconds
 
 
@@ -134,6 +137,8 @@ def _acid(kind: Kind) -> dict[str, float]:
     if not isinstance(kind, Pairwise) or kind.nodes > MAX_ACID_NODES:
         return {}
     constants = acid_constants(kind.nodes, kind.edges, np.array([float(rate) for rate in kind.rates]))
+    if not constants.exact:
+        return {}
     return {name: getattr(constants, name) for name in ACID}
 
 
@@ -270,7 +275,23 @@ def _check_period_product(kind: Cyclic, claims: Claims) -> tuple[str, ...]:
 
 def _proof(kind: Cyclic) -> AveragingProof | None:
     """Find out about exact averaging and the contraction; None where that would take more than seconds."""
+    rows = kind.nodes * kind.copies
+    if rows > MAX_ITERATED_ROWS and _falls_short(kind) and shift_period(kind.rounds, kind.copies) > MAX_ORBITS:
+        return AveragingProof("false", kind.nodes, kind.period, witness=None, contraction=None)
     try:
         return prove_exact_averaging(kind.rounds, copies=kind.copies, max_work=MAX_PROOF_WORK)
     except ConvergenceError:
         return None
+
+
+def _falls_short(kind: Cyclic) -> bool:
+    """Say whether some node cannot have heard of all others after a period, for lack of messages: it is not exact then.
+
+    A node has heard of at most as many as those that it hears in the last round together had before it. It is a bound,
+    which costs one pass over the entries: that some node has not heard of all others can also be for other reasons.
+    """
+    rows = kind.nodes * kind.copies
+    heard = np.ones(rows)
+    for W in kind.rounds:
+        heard = np.minimum(np.bincount(W.target, weights=heard[W.source], minlength=rows), rows)
+    return bool((heard[: kind.nodes] < kind.nodes).any())

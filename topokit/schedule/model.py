@@ -20,6 +20,7 @@ from topokit.faults import check_connected, mixing_fault
 from topokit.kinds import Cyclic, Kind, Mixing, Sampled, Teleport
 from topokit.kinds.base import Encoder, round_content
 from topokit.matrix import MixingMatrix
+from topokit.schedule.canonical import canonical_text, round_in_arrays
 from topokit.schedule.claims import Claims, check_claims, compute_claims
 
 __all__ = ["Claims", "Mixing", "Place", "Schedule"]
@@ -303,8 +304,10 @@ class Schedule:
 
         SHA-256 over the JSON text of `content` with sorted keys and without spaces, in ASCII.
         """
-        text = json.dumps(self.content(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
+        digest = hashlib.sha256()
+        for piece in canonical_text(self.content(round_in_arrays)):
+            digest.update(piece)
+        return f"sha256:{digest.hexdigest()}"
 
 
 def _check_sums(rule: Kind) -> None:

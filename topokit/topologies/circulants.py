@@ -6,10 +6,11 @@ import operator
 from collections.abc import Sequence
 from math import gcd
 
-import networkx as nx
+import numpy as np
 
+from topokit.adjacency import graph_of_edges
 from topokit.errors import InputError
-from topokit.matrix import Graph
+from topokit.matrix import Graph, IntArray
 from topokit.registry import TOPOLOGIES, Promise, topology
 
 __all__ = ["circulant_graph", "ring_lattice_graph"]
@@ -53,12 +54,24 @@ def _circulant_promise(nodes: int, offsets: Sequence[int] | None = None, directe
     return Promise(degree=degree, exact=degree == nodes - 1)
 
 
+def _circulant_edges(nodes: int, offsets: Sequence[int] | None = None, directed: bool = False) -> IntArray:
+    distances = np.array(_distances(nodes, offsets or (), directed))
+    if not directed:
+        distances = distances[2 * distances <= nodes]  # the others are the same edges, seen from the other end
+    own = np.arange(nodes)
+    edges = np.stack(((own + distances[:, None]) % nodes, np.broadcast_to(own, (distances.size, nodes))), axis=2)
+    edges = edges.reshape(-1, 2)
+    # Half way round the circle, each edge has come up from both ends.
+    return edges if directed or 2 * distances[-1] < nodes else edges[: edges.shape[0] - nodes // 2]
+
+
 @topology(
     "circulant",
     "static",
     summary="node i exchanges with i + s and i - s (mod n) for the offsets s that you give",
     source="folklore",
     obstacle=_no_circulant,
+    edges=_circulant_edges,
     weights="uniform",
     sizes="gcd(n, offsets) = 1",
     degree="<= 2 offsets",
@@ -98,12 +111,7 @@ def circulant_graph(nodes: int, offsets: Sequence[int] | None = None, directed: 
     [1, 3]
     """
     TOPOLOGIES["circulant"].require(nodes, offsets=offsets, directed=directed)
-    assert offsets is not None
-    graph: Graph = nx.DiGraph() if directed else nx.Graph()
-    graph.add_nodes_from(range(nodes))
-    for distance in _distances(nodes, offsets, directed):
-        graph.add_edges_from(((i + distance) % nodes, i) for i in range(nodes))
-    return graph
+    return graph_of_edges(nodes, _circulant_edges(nodes, offsets, directed), directed=directed)
 
 
 def _no_ring_lattice(nodes: int, degree: int = 4) -> str | None:
@@ -112,12 +120,17 @@ def _no_ring_lattice(nodes: int, degree: int = 4) -> str | None:
     return None if nodes > degree else f"of degree {degree} needs more than {degree} nodes"
 
 
+def _ring_lattice_edges(nodes: int, degree: int = 4) -> IntArray:
+    return _circulant_edges(nodes, range(1, degree // 2 + 1))
+
+
 @topology(
     "ring-lattice",
     "static",
     summary="a ring on which each node exchanges with several nodes on both sides, not only with the next",
     source="Watts, Strogatz 1998 (their graph before rewiring)",
     obstacle=_no_ring_lattice,
+    edges=_ring_lattice_edges,
     weights="uniform",
     sizes="n > degree",
     degree="degree",
@@ -154,4 +167,4 @@ def ring_lattice_graph(nodes: int, degree: int = 4) -> Graph:
     [1, 2, 8, 9]
     """
     TOPOLOGIES["ring-lattice"].require(nodes, degree=degree)
-    return circulant_graph(nodes, offsets=range(1, degree // 2 + 1))
+    return graph_of_edges(nodes, _ring_lattice_edges(nodes, degree))

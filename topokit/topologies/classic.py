@@ -1,6 +1,7 @@
-"""Named static topologies as networkx graphs, their nodes numbered 0 to n - 1.
+"""Named static topologies, their nodes numbered 0 to n - 1.
 
-An edge u -> v of a directed graph says that u sends to v, so that ``W[v, u]`` is positive; an undirected edge is an
+Each is built as an array of edges, of which its builder makes a networkx graph and the registry a sparse matrix. An
+edge u -> v of a directed graph says that u sends to v, so that ``W[v, u]`` is positive; an undirected edge is an
 exchange. Each builder is registered, with the sizes at which it exists and the weighting that suits it.
 """
 
@@ -8,12 +9,13 @@ from __future__ import annotations
 
 from math import isqrt
 
-import networkx as nx
+import numpy as np
 
+from topokit.adjacency import graph_of_edges, sorted_edges
 from topokit.errors import InputError
-from topokit.matrix import Graph
+from topokit.matrix import Graph, IntArray
 from topokit.registry import TOPOLOGIES, Promise, topology
-from topokit.topologies.common import no_power_of_two, numbered
+from topokit.topologies.common import complete_edges, no_power_of_two
 
 __all__ = [
     "complete_graph",
@@ -27,11 +29,17 @@ __all__ = [
 ]
 
 
+def _ring_edges(nodes: int) -> IntArray:
+    own = np.arange(nodes if nodes > 2 else 1)
+    return sorted_edges(nodes, own, (own + 1) % nodes)
+
+
 @topology(
     "ring",
     "static",
     summary="each node exchanges with the next and the previous one",
     source="folklore",
+    edges=_ring_edges,
     weights="uniform",
     degree="2",
     exact="n <= 3",
@@ -60,7 +68,12 @@ def ring_graph(nodes: int) -> Graph:
     [(0, 1), (0, 3), (1, 2), (2, 3)]
     """
     TOPOLOGIES["ring"].require(nodes)
-    return numbered(nx.cycle_graph(nodes) if nodes > 2 else nx.path_graph(nodes))
+    return graph_of_edges(nodes, _ring_edges(nodes))
+
+
+def _path_edges(nodes: int) -> IntArray:
+    own = np.arange(nodes - 1)
+    return np.stack((own, own + 1), axis=1)
 
 
 @topology(
@@ -68,6 +81,7 @@ def ring_graph(nodes: int) -> Graph:
     "static",
     summary="a line of nodes, each exchanging with its one or two neighbours",
     source="folklore",
+    edges=_path_edges,
     degree="2",
     exact="n = 2",
     promise=lambda nodes: Promise(degree=min(2, nodes - 1), exact=nodes == 2),
@@ -87,7 +101,7 @@ def path_graph(nodes: int) -> Graph:
     [(0, 1), (1, 2)]
     """
     TOPOLOGIES["path"].require(nodes)
-    return numbered(nx.path_graph(nodes))
+    return graph_of_edges(nodes, _path_edges(nodes))
 
 
 def _sides(nodes: int, rows: int | None, columns: int | None) -> tuple[int, int] | None:
@@ -124,12 +138,30 @@ def _no_grid(nodes: int, rows: int | None = None, columns: int | None = None) ->
     return None if _sides(nodes, rows, columns) else _sides_wanted(rows, columns)
 
 
+def _rectangle_edges(nodes: int, rows: int | None, columns: int | None, *, periodic: bool) -> IntArray:
+    sides = _sides(nodes, rows, columns)
+    assert sides is not None
+    number = np.arange(nodes).reshape(sides)
+    pairs = [(number[:-1], number[1:]), (number[:, :-1], number[:, 1:])]
+    if periodic:
+        # On a side of 2, the step back reaches the same node as the step forward.
+        pairs += [(number[-1:], number[:1])] if sides[0] > 2 else []
+        pairs += [(number[:, -1:], number[:, :1])] if sides[1] > 2 else []
+    ends = (np.concatenate([end.ravel() for end in ends]) for ends in zip(*pairs, strict=True))
+    return sorted_edges(nodes, *ends)
+
+
+def _grid_edges(nodes: int, rows: int | None = None, columns: int | None = None) -> IntArray:
+    return _rectangle_edges(nodes, rows, columns, periodic=False)
+
+
 @topology(
     "grid",
     "static",
     summary="a 2-D mesh without wrap-around, as close to square as n allows",
     source="folklore",
     obstacle=_no_grid,
+    edges=_grid_edges,
     degree="4",
     exact="n = 2",
     promise=_rectangle_promise,
@@ -156,9 +188,7 @@ def grid_graph(nodes: int, rows: int | None = None, columns: int | None = None) 
     [1, 3, 5]
     """
     TOPOLOGIES["grid"].require(nodes, rows=rows, columns=columns)
-    sides = _sides(nodes, rows, columns)
-    assert sides is not None
-    return numbered(nx.grid_2d_graph(*sides))
+    return graph_of_edges(nodes, _grid_edges(nodes, rows, columns))
 
 
 def _no_torus(nodes: int, rows: int | None = None, columns: int | None = None) -> str | None:
@@ -172,12 +202,17 @@ def _no_torus(nodes: int, rows: int | None = None, columns: int | None = None) -
     return None
 
 
+def _torus_edges(nodes: int, rows: int | None = None, columns: int | None = None) -> IntArray:
+    return _rectangle_edges(nodes, rows, columns, periodic=True)
+
+
 @topology(
     "torus",
     "static",
     summary="a 2-D grid whose rows and columns wrap around, as close to square as n allows",
     source="folklore",
     obstacle=_no_torus,
+    edges=_torus_edges,
     weights="uniform",
     sizes="n >= 4, not prime",
     degree="4",
@@ -211,9 +246,13 @@ def torus_graph(nodes: int, rows: int | None = None, columns: int | None = None)
     [1, 3, 4, 8]
     """
     TOPOLOGIES["torus"].require(nodes, rows=rows, columns=columns)
-    sides = _sides(nodes, rows, columns)
-    assert sides is not None
-    return numbered(nx.grid_2d_graph(*sides, periodic=True))
+    return graph_of_edges(nodes, _torus_edges(nodes, rows, columns))
+
+
+def _hypercube_edges(nodes: int) -> IntArray:
+    own = np.arange(nodes)
+    lower = [own[own & (1 << k) == 0] for k in range(nodes.bit_length() - 1)]
+    return sorted_edges(nodes, np.concatenate(lower), np.concatenate([low | 1 << k for k, low in enumerate(lower)]))
 
 
 @topology(
@@ -222,6 +261,7 @@ def torus_graph(nodes: int, rows: int | None = None, columns: int | None = None)
     summary="nodes exchange with those whose number differs in one bit (n a power of two)",
     source="folklore",
     obstacle=no_power_of_two,
+    edges=_hypercube_edges,
     weights="uniform",
     sizes="2^m",
     degree="log2 n",
@@ -246,7 +286,12 @@ def hypercube_graph(nodes: int) -> Graph:
     [1, 4, 7]
     """
     TOPOLOGIES["hypercube"].require(nodes)
-    return numbered(nx.hypercube_graph(nodes.bit_length() - 1))
+    return graph_of_edges(nodes, _hypercube_edges(nodes))
+
+
+def _star_edges(nodes: int) -> IntArray:
+    leaves = np.arange(1, nodes)
+    return np.stack((np.zeros_like(leaves), leaves), axis=1)
 
 
 @topology(
@@ -254,6 +299,7 @@ def hypercube_graph(nodes: int) -> Graph:
     "static",
     summary="every node exchanges with node 0 only",
     source="folklore",
+    edges=_star_edges,
     degree="n - 1",
     exact="n = 2",
     promise=lambda nodes: Promise(degree=nodes - 1, exact=nodes == 2),
@@ -276,7 +322,7 @@ def star_graph(nodes: int) -> Graph:
     [(0, 1), (0, 2), (0, 3)]
     """
     TOPOLOGIES["star"].require(nodes)
-    return numbered(nx.star_graph(nodes - 1))
+    return graph_of_edges(nodes, _star_edges(nodes))
 
 
 @topology(
@@ -284,6 +330,7 @@ def star_graph(nodes: int) -> Graph:
     "static",
     summary="every node exchanges with every other; exact after one round",
     source="folklore",
+    edges=complete_edges,
     weights="uniform",
     degree="n - 1",
     exact="always",
@@ -303,7 +350,14 @@ def complete_graph(nodes: int) -> Graph:
     10
     """
     TOPOLOGIES["complete"].require(nodes)
-    return numbered(nx.complete_graph(nodes))
+    return graph_of_edges(nodes, complete_edges(nodes))
+
+
+def _exponential_edges(nodes: int) -> IntArray:
+    own = np.arange(nodes)[:, None]
+    offsets = 1 << np.arange((nodes - 1).bit_length())
+    source = (own + offsets) % nodes
+    return np.stack((source, np.broadcast_to(own, source.shape)), axis=2).reshape(-1, 2)
 
 
 @topology(
@@ -311,13 +365,14 @@ def complete_graph(nodes: int) -> Graph:
     "static",
     summary="node i receives from i + 1, i + 2, i + 4, ... (mod n)",
     source="Ying, Yuan, Chen, Hu, Pan, Yin 2021 (arXiv 2110.13363)",
+    edges=_exponential_edges,
     weights="uniform",
     directed=True,
     degree="ceil(log2 n)",
     exact="n <= 3",
     promise=lambda nodes: Promise(degree=(nodes - 1).bit_length(), exact=nodes <= 3),
 )
-def exponential_graph(nodes: int) -> nx.DiGraph[int]:
+def exponential_graph(nodes: int) -> Graph:
     """Build the static exponential graph: i receives from i + 2^j (mod n), j = 0 ... ceil(log2 n) - 1.
 
     Raises
@@ -341,8 +396,4 @@ def exponential_graph(nodes: int) -> nx.DiGraph[int]:
     [1, 2, 4]
     """
     TOPOLOGIES["exponential"].require(nodes)
-    offsets = [1 << j for j in range((nodes - 1).bit_length())]
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(range(nodes))
-    graph.add_edges_from(((i + offset) % nodes, i) for i in range(nodes) for offset in offsets)
-    return graph
+    return graph_of_edges(nodes, _exponential_edges(nodes), directed=True)

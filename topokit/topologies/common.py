@@ -8,7 +8,7 @@ import numpy as np
 from topokit.errors import InputError
 from topokit.matrix import Graph, IntArray, MixingMatrix
 
-__all__ = ["averaged_with", "no_power_of_two", "no_tree", "numbered"]
+__all__ = ["averaged_with", "complete_edges", "no_power_of_two", "no_tree", "numbered"]
 
 
 def numbered(graph: Graph) -> Graph:
@@ -19,6 +19,11 @@ def numbered(graph: Graph) -> Graph:
     pairs = ((number[u], number[v]) for u, v in graph.edges)
     result.add_edges_from(sorted((min(pair), max(pair)) for pair in pairs))
     return result
+
+
+def complete_edges(nodes: int) -> IntArray:
+    """Give all pairs of nodes, shape (n (n - 1)/2, 2)."""
+    return np.stack(np.triu_indices(nodes, 1), axis=1)
 
 
 def no_power_of_two(nodes: int) -> str | None:

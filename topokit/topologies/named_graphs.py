@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import networkx as nx
+import numpy as np
 
+from topokit.adjacency import graph_of_edges
 from topokit.errors import InputError
-from topokit.matrix import Graph
+from topokit.matrix import Graph, IntArray
 from topokit.registry import TOPOLOGIES, Promise, topology
 from topokit.topologies.common import no_tree, numbered
 
@@ -188,12 +190,18 @@ def _tree_promise(nodes: int, arity: int = 2) -> Promise:
     return Promise(degree=max(root, first_child), exact=nodes == 2)
 
 
+def _tree_edges(nodes: int, arity: int = 2) -> IntArray:
+    child = np.arange(1, nodes)
+    return np.stack(((child - 1) // arity, child), axis=1)
+
+
 @topology(
     "tree",
     "static",
     summary="a complete tree: node i exchanges with its parent (i - 1) // arity and with its children",
     source="folklore",
     obstacle=no_tree,
+    edges=_tree_edges,
     degree="arity + 1",
     exact="n = 2",
     promise=_tree_promise,
@@ -222,7 +230,7 @@ def tree_graph(nodes: int, arity: int = 2) -> Graph:
     [0, 3, 4]
     """
     TOPOLOGIES["tree"].require(nodes, arity=arity)
-    return numbered(nx.Graph(((i - 1) // arity, i) for i in range(1, nodes)))
+    return graph_of_edges(nodes, _tree_edges(nodes, arity))
 
 
 @topology(

@@ -79,8 +79,8 @@ def pairwise_topology(nodes: int, graph: str | Graph = "ring", rate: float = 1.0
 
     Notes
     -----
-    `topokit.metrics.acid.acid_constants` computes what A²CiD² makes of it. Not all graphs give every node the same rate: the
-    centre of a star takes part in every averaging.
+    `topokit.metrics.acid.acid_constants` computes what A²CiD² makes of it. Not all graphs give every node the same
+    rate: the centre of a star takes part in every averaging.
 
     References
     ----------

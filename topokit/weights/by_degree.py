@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from topokit.adjacency import GraphLike
 from topokit.errors import GraphError
-from topokit.matrix import Graph, IntArray, MixingMatrix
+from topokit.matrix import IntArray, MixingMatrix
 from topokit.registry import weighting
-from topokit.weights.messages import Messages, messages_of, with_self_weights
+from topokit.weights.messages import Messages, messages_of
+from topokit.weights.self_weights import with_self_weights
 
 __all__ = [
     "max_degree_plus_one_weights",
@@ -29,15 +31,15 @@ def _larger_degree(messages: Messages) -> IntArray:
     summary="1/(degree + 1) for itself and each neighbour; regular graphs, directed ones too",
     source="folklore",
 )
-def uniform_weights(graph: Graph) -> MixingMatrix:
+def uniform_weights(graph: GraphLike) -> MixingMatrix:
     """Give a node and each of its d neighbours the weight 1/(d + 1).
 
     Doubly stochastic on regular graphs only. A directed graph is regular if all in- and out-degrees are equal.
 
     Parameters
     ----------
-    graph : networkx.Graph or networkx.DiGraph
-        Connected, nodes 0 to n - 1, without self-loops. An edge u -> v says that u sends to v.
+    graph : networkx.Graph, networkx.DiGraph or sparse array, shape (n, n)
+        Connected, nodes 0 to n - 1, without self-loops. An edge u -> v, or an entry A[u, v], says that u sends to v.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def uniform_weights(graph: Graph) -> MixingMatrix:
         odd = np.flatnonzero(degrees != d)
         if odd.size:
             i = int(odd[0])
-            if graph.is_directed():
+            if messages.directed:
                 raise GraphError(
                     f"uniform weights need a graph in which every in- and out-degree is the same: node 0 has in-degree "
                     f"{d}, node {i} has {way}degree {degrees[i]}; balanced serves any strongly connected graph"
@@ -73,15 +75,15 @@ def uniform_weights(graph: Graph) -> MixingMatrix:
     summary="1/(1 + max(d_i, d_j)) on edges; any undirected graph",
     source="Xiao, Boyd, Kim 2007; the usual choice in decentralized learning",
 )
-def metropolis_hastings_weights(graph: Graph) -> MixingMatrix:
+def metropolis_hastings_weights(graph: GraphLike) -> MixingMatrix:
     """Give an edge {i, j} the weight 1/(1 + max(d_i, d_j)) and each node the rest of 1 (always positive).
 
     `metropolis_boyd_weights` is the convention without the "1 +".
 
     Parameters
     ----------
-    graph : networkx.Graph
-        Connected, undirected, nodes 0 to n - 1, without self-loops.
+    graph : networkx.Graph or sparse array, shape (n, n)
+        Connected, undirected, nodes 0 to n - 1, without self-loops. Of an adjacency matrix, only the pattern counts.
 
     Returns
     -------
@@ -114,7 +116,7 @@ def metropolis_hastings_weights(graph: Graph) -> MixingMatrix:
     summary="1/max(d_i, d_j) on edges; no convergence on bipartite regular graphs (even rings, hypercubes)",
     source="Boyd, Diaconis, Xiao 2004",
 )
-def metropolis_boyd_weights(graph: Graph) -> MixingMatrix:
+def metropolis_boyd_weights(graph: GraphLike) -> MixingMatrix:
     """Give an edge {i, j} the weight 1/max(d_i, d_j) and each node the rest of 1, which may be 0.
 
     On a bipartite regular graph the SLEM is 1: the values of the two sides swap for ever. `metropolis_hastings_weights`
@@ -144,7 +146,7 @@ def metropolis_boyd_weights(graph: Graph) -> MixingMatrix:
     summary="1/(largest degree) on every edge; no convergence on bipartite regular graphs",
     source="Xiao, Boyd 2004",
 )
-def max_degree_weights(graph: Graph) -> MixingMatrix:
+def max_degree_weights(graph: GraphLike) -> MixingMatrix:
     """Give every edge the weight 1/D, D the largest degree, and each node the rest of 1, which may be 0.
 
     On a bipartite regular graph the SLEM is 1; `max_degree_plus_one_weights` has no such exception.
@@ -173,7 +175,7 @@ def max_degree_weights(graph: Graph) -> MixingMatrix:
     summary="1/(1 + largest degree) on every edge; any undirected graph",
     source="folklore; implementations of decentralized learning",
 )
-def max_degree_plus_one_weights(graph: Graph) -> MixingMatrix:
+def max_degree_plus_one_weights(graph: GraphLike) -> MixingMatrix:
     """Give every edge the weight 1/(1 + D), D the largest degree, and each node the rest of 1 (always positive).
 
     Raises

@@ -7,13 +7,16 @@ adding up a cycle through every edge gives such a circulation, and what leaves a
 
 from __future__ import annotations
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from topokit.adjacency import GraphLike, pattern_of
 from topokit.errors import GraphError
-from topokit.matrix import Graph, IntArray, MixingMatrix
+from topokit.matrix import IntArray, MixingMatrix
 from topokit.registry import weighting
 from topokit.weights.messages import Messages, messages_of, require_connected
 
@@ -25,7 +28,7 @@ __all__ = ["balanced_weights", "push_sum_weights"]
     summary="f/D with a circulation f of whole numbers; any strongly connected directed graph",
     source="Gharesifard, Cortes 2012 (when they exist); Hoffman 1960 (circulations)",
 )
-def balanced_weights(graph: Graph) -> MixingMatrix:
+def balanced_weights(graph: GraphLike) -> MixingMatrix:
     """Give the edges of a directed graph doubly stochastic weights f/D, all positive, with the smallest possible D.
 
     f is a circulation of whole numbers, at least 1 on every edge, and D is 1 more than the most that leaves a node;
@@ -35,8 +38,9 @@ def balanced_weights(graph: Graph) -> MixingMatrix:
 
     Parameters
     ----------
-    graph : networkx.DiGraph or networkx.Graph
-        Strongly connected, nodes 0 to n - 1, without self-loops. An edge u -> v says that u sends to v.
+    graph : networkx.DiGraph, networkx.Graph or sparse array, shape (n, n)
+        Strongly connected, nodes 0 to n - 1, without self-loops. An edge u -> v, or an entry A[u, v], says that u sends
+        to v.
 
     Returns
     -------
@@ -90,20 +94,34 @@ def balanced_weights(graph: Graph) -> MixingMatrix:
     )
 
 
-def _require_cycles(graph: Graph) -> None:
+def _require_cycles(graph: GraphLike) -> None:
     """Refuse graphs with an edge that lies on no cycle, naming one, and graphs in several pieces."""
-    if isinstance(graph, nx.DiGraph):
-        component = {node: k for k, members in enumerate(nx.strongly_connected_components(graph)) for node in members}
-        bridge = next(((u, v) for u, v in graph.edges if component[u] != component[v]), None)
-        if bridge is not None:
-            u, v = bridge
-            count = nx.number_strongly_connected_components(graph)
-            raise GraphError(
-                f"the graph is not strongly connected ({count} strong components): the edge {u} -> {v} lies on no "
-                "cycle, so that what it carries never comes back and doubly stochastic weights would have to be 0 on "
-                f"it; add edges that lead back, such as {v} -> {u}, which push-sum would need too"
-            )
+    count, bridge = _bridge(graph)
+    if bridge is not None:
+        u, v = bridge
+        raise GraphError(
+            f"the graph is not strongly connected ({count} strong components): the edge {u} -> {v} lies on no "
+            "cycle, so that what it carries never comes back and doubly stochastic weights would have to be 0 on "
+            f"it; add edges that lead back, such as {v} -> {u}, which push-sum would need too"
+        )
     require_connected(graph)
+
+
+def _bridge(graph: GraphLike) -> tuple[int, tuple[Any, Any] | None]:
+    """Count the strong components of a directed graph and find the first edge between two of them."""
+    if isinstance(graph, nx.Graph):
+        if not isinstance(graph, nx.DiGraph):
+            return 1, None
+        pieces = list(nx.strongly_connected_components(graph))
+        component = {node: k for k, members in enumerate(pieces) for node in members}
+        return len(pieces), next(((u, v) for u, v in graph.edges if component[u] != component[v]), None)
+    from scipy.sparse.csgraph import connected_components
+
+    pattern = pattern_of(graph)
+    count, label = connected_components(pattern, connection="strong")
+    source = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+    between = np.flatnonzero(label[source] != label[pattern.indices])
+    return count, (int(source[between[0]]), int(pattern.indices[between[0]])) if between.size else None
 
 
 def _circulation(messages: Messages) -> tuple[IntArray, IntArray, IntArray]:
@@ -164,7 +182,7 @@ def _limited_circulation(messages: Messages, limit: int) -> tuple[tuple[IntArray
     source="Kempe, Dobra, Gehrke 2003; Assran, Loizou, Ballas, Rabbat 2019 (arXiv 1811.10792)",
     mixing="column-stochastic",
 )
-def push_sum_weights(graph: Graph) -> MixingMatrix:
+def push_sum_weights(graph: GraphLike) -> MixingMatrix:
     """Give all that node u sends, and what it keeps, the weight 1/(1 + d), d being the out-degree of u.
 
     The weights only need what the sender knows. Columns sum to 1, so that the sum of all values stays what it is, but
@@ -174,8 +192,9 @@ def push_sum_weights(graph: Graph) -> MixingMatrix:
 
     Parameters
     ----------
-    graph : networkx.DiGraph or networkx.Graph
-        Strongly connected, nodes 0 to n - 1, without self-loops. An edge u -> v says that u sends to v.
+    graph : networkx.DiGraph, networkx.Graph or sparse array, shape (n, n)
+        Strongly connected, nodes 0 to n - 1, without self-loops. An edge u -> v, or an entry A[u, v], says that u sends
+        to v.
 
     Returns
     -------

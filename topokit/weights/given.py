@@ -5,10 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import networkx as nx
 import numpy as np
 
+from topokit.adjacency import GraphLike
 from topokit.errors import GraphError
-from topokit.matrix import INT64_MAX, Graph, MixingMatrix
+from topokit.matrix import INT64_MAX, MixingMatrix
 from topokit.registry import weighting
 from topokit.weights.messages import messages_of
 
@@ -36,7 +38,7 @@ def _number(value: Any, source: int, target: int) -> Fraction | float:
     summary="the weights that the graph's edges carry, checked",
     source="the user's graph",
 )
-def given_weights(graph: Graph, attribute: str = "weight") -> MixingMatrix:
+def given_weights(graph: GraphLike, attribute: str = "weight") -> MixingMatrix:
     """Take the weights from an edge attribute and check that they are doubly stochastic.
 
     A self-loop carries the self weight. A node without one gets what is missing to a row sum of 1.
@@ -57,7 +59,7 @@ def given_weights(graph: Graph, attribute: str = "weight") -> MixingMatrix:
     ------
     GraphError
         If a weight is missing, not a number or not finite, a row or column does not sum to 1, or the graph is not
-        connected or not simple.
+        connected, not simple or a sparse matrix, which `topokit.design_matrix` takes as it is.
 
     Examples
     --------
@@ -66,6 +68,11 @@ def given_weights(graph: Graph, attribute: str = "weight") -> MixingMatrix:
     >>> print(*given_weights(graph).fractions())
     2/3 1/3 1/3 2/3
     """
+    if not isinstance(graph, nx.Graph):
+        raise GraphError(
+            f"given weights are those that the edges of a networkx graph carry as {attribute!r}, this graph is a "
+            "sparse array; topokit.design_matrix takes a sparse array of weights"
+        )
     nodes = messages_of(graph, "given", directed=True, loops=True).nodes
     entries: dict[tuple[int, int], Fraction | float] = {}
     value: Any

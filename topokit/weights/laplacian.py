@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from topokit.matrix import Graph, MixingMatrix
+from topokit.adjacency import GraphLike
+from topokit.matrix import MixingMatrix
 from topokit.registry import weighting
 from topokit.spectral import laplacian_extremes
 from topokit.weights.messages import messages_of
@@ -18,7 +19,7 @@ __all__ = ["laplacian_weights"]
     source="Xiao, Boyd 2004",
     exact=False,
 )
-def laplacian_weights(graph: Graph) -> MixingMatrix:
+def laplacian_weights(graph: GraphLike) -> MixingMatrix:
     """Give every edge the constant 2/(mu_2 + mu_n), for which W = I - alpha L has the smallest SLEM.
 
     mu_2 and mu_n are the second smallest and the largest eigenvalue of the graph Laplacian L; the SLEM is
@@ -42,7 +43,7 @@ def laplacian_weights(graph: Graph) -> MixingMatrix:
     messages = messages_of(graph, "laplacian")
     if messages.nodes == 1:
         return MixingMatrix.from_entries(1, [0], [0], [1.0])
-    alpha = 2 / sum(laplacian_extremes(graph))
+    alpha = 2 / sum(laplacian_extremes(messages.adjacency()))
     own = np.arange(messages.nodes)
     weight = np.concatenate((np.full(messages.target.size, alpha), 1 - alpha * messages.in_degree))
     # A self weight of 0, as in the complete graph's relatives, comes out of the eigenvalues as a rounding error.

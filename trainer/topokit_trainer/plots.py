@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topokit.errors import InputError
-from topokit.plotstyle import line_styles, save_figure, styled
+from topokit.pictures.style import line_styles, save_figure, styled
 from topokit_trainer.telemetry import Metrics, read_metrics
 
 if TYPE_CHECKING:
