@@ -29,7 +29,7 @@ context = multiprocessing.get_context("forkserver")
 INTERFACE = "eth0"
 PORT = 29500  # every host has ports of its own
 CLONE_NEWNET, CLONE_NEWUTS = 0x40000000, 0x04000000
-BURST_SECONDS = 0.001
+BURST_SECONDS = 0.005  # a virtual machine may wake some milliseconds late, and a full bucket loses what comes then
 # A segment that the kernel hands to an interface at once must fit the bucket: small ones keep bursts short at low
 # rates, large ones spare the processor at high ones.
 SEGMENTS = (16 * 1024, 64 * 1024)

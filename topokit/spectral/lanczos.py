@@ -21,7 +21,9 @@ EPS = float(np.finfo(np.float64).eps)
 HALVINGS = 24  # of the distance between a Ritz value and its outer bound, on a logarithmic scale
 HUGE = 1e200
 FAR = 1e60  # from 1: where a vector's norm is, it is set to 1
-PART = 1 << 15  # entries of three vectors that fit into a core's cache
+# Entries of three vectors that fit into a core's cache, and too few for BLAS to start threads, which on a busy machine
+# cost a hundred times what they save.
+PART = 9_984
 
 Apply = Callable[[FloatArray], FloatArray]
 

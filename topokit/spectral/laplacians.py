@@ -60,7 +60,7 @@ def laplacian_bounds(
     tolerance : float, default 1e-3
         How wide the bounds may be, relative to each eigenvalue. They are narrower where that costs little, and wider
         where `max_seconds` are over.
-    failure : float, default 1e-9
+    failure : float, default 1e-6
         Probability with which bounds from a random start may be wrong.
     seed : int, default 0
         Of the random start.

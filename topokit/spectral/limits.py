@@ -22,7 +22,7 @@ DENSE_LIMIT = 1000  # nodes up to which dense eigenvalues cost less than a secon
 PRODUCT_LIMIT = 2000  # nodes up to which the product of a period is formed without being asked
 
 TOLERANCE = 1e-3  # width of an interval, relative to the spectral gap
-FAILURE = 1e-9  # probability with which an interval may be wrong, over the random start
+FAILURE = 1e-6  # probability with which an interval may be wrong, over the random start
 MAX_SECONDS = 60.0  # after which the interval that was reached is reported
 
 PILOT_STEPS = 150  # of Lanczos before a factorisation is thought of

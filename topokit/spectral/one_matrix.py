@@ -87,7 +87,7 @@ def spectrum(
         W, whose rows and columns sum to 1.
     tolerance : float, default 1e-3
         How wide the bounds may be, relative to the gap. They are narrower where that costs little.
-    failure : float, default 1e-9
+    failure : float, default 1e-6
         Probability with which bounds from a random start may be wrong. Other methods prove theirs.
     seed : int, default 0
         Of the random start.
