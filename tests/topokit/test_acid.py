@@ -167,8 +167,8 @@ def test_graphs_too_large_to_factorise_say_so(graph, monkeypatch):
 
 def test_what_takes_too_long_is_given_up():
     graph = nx.connected_watts_strogatz_graph(3000, 4, 0.01, seed=1)
-    with pytest.raises(ConvergenceError, match="eigensolver"):
-        algebraic_connectivity(Circuit.of(graph), 1e6)
+    with pytest.raises(ConvergenceError, match="the algebraic connectivity of 3000 nodes is only known to be from"):
+        algebraic_connectivity(Circuit.of(graph), max_seconds=0.0)
 
 
 def decay(graph, eta, alpha, alpha_tilde):

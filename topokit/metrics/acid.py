@@ -51,6 +51,8 @@ class AcidConstants:
         How the resistances were found, see `topokit.metrics.resistance.Resistances`.
     confidence : float or None
         Probability with which the upper bound of chi2 holds, where it comes from an estimate.
+    chi1_bounds : tuple of float, or None
+        Between which chi1 lies, but for a probability of one in a million.
     """
 
     chi1: float
@@ -61,6 +63,7 @@ class AcidConstants:
     chi2_bounds: tuple[float, float]
     method: str
     confidence: float | None = None
+    chi1_bounds: tuple[float, float] | None = None
 
     @property
     def exact(self) -> bool:
@@ -121,13 +124,13 @@ def acid_constants(
     GraphError
         If the edges do not connect the nodes.
     ConvergenceError
-        If an eigensolver does not converge within `max_work`.
+        If the algebraic connectivity cannot be told to 1 % within some seconds.
 
     Notes
     -----
     Rings, tori and hypercubes with equal rates, numbered as topokit numbers them, take a sum over Fourier modes, for a
     million nodes a second or two; others up to some 600 nodes dense matrices, and larger ones a sparse factorisation.
-    Where that is too much work, chi1 takes Lanczos iterations and chi2 is estimated with bounds, which the result says.
+    Where that is too much work, chi2 is estimated with bounds, which the result says.
 
     References
     ----------
@@ -151,12 +154,15 @@ def acid_constants(
     except InputError:
         Pairwise(nodes, pairs.tolist(), list(np.asarray(rates)), seed=0)  # says it in terms of rates
         raise
-    chi1 = 1 / algebraic_connectivity(circuit, max_work)
+    mu2 = algebraic_connectivity(circuit)
+    chi1 = 1 / mu2.upper
     found = circuit_resistances(circuit, max_work=max_work, seed=seed)
     low, chi2 = (bound / 2 for bound in found.largest_bounds)
     chi2 = min(chi2, chi1)  # always so: the second may be a bound that is not sharp
     eta, alpha_tilde = 1 / (2 * sqrt(chi1 * chi2)), sqrt(chi1 / chi2) / 2
-    return AcidConstants(chi1, chi2, eta, 0.5, alpha_tilde, (min(low, chi2), chi2), found.method, found.confidence)
+    return AcidConstants(
+        chi1, chi2, eta, 0.5, alpha_tilde, (min(low, chi2), chi2), found.method, found.confidence, (chi1, 1 / mu2.lower)
+    )
 
 
 def acid_constants_of(

@@ -17,6 +17,8 @@ from topokit.spectral import is_symmetric
 
 __all__ = ["ResistanceSummary", "on_graph", "worth"]
 
+MAX_WORK = 2e9  # multiplications for resistances: some seconds
+
 Attempt = Callable[[str, Callable[[], Any]], Any]
 
 
@@ -103,10 +105,10 @@ def on_graph(kind: Kind, attempt: Attempt) -> dict[str, Any]:
     nodes, edges, _ = natural_rates(kind)
     return {
         "resistance": attempt("the effective resistance", lambda: _resistance(nodes, edges)),
-        "acid": attempt("the constants of A2CiD2", lambda: acid_constants_of(kind)),
+        "acid": attempt("the constants of A2CiD2", lambda: acid_constants_of(kind, max_work=MAX_WORK)),
     }
 
 
 def _resistance(nodes: int, edges: IntArray) -> ResistanceSummary:
-    found = effective_resistances(nodes, edges)
+    found = effective_resistances(nodes, edges, max_work=MAX_WORK)
     return ResistanceSummary(found.largest_bounds, found.mean, found.kirchhoff, found.method, found.sentence())

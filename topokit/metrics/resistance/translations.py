@@ -6,20 +6,18 @@ Rings and all circulant graphs (translations of Z_n), tori (of Z_a x Z_b, nodes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import isqrt
 
 import numpy as np
 
 from topokit.matrix import FloatArray, IntArray
 from topokit.metrics.resistance.circuit import Circuit
+from topokit.spectral.groups import group_shape
 
 __all__ = ["Translations", "translations"]
 
 MAX_ENTRIES = 10**8  # nodes x neighbours: sines to compute, some seconds
-PROBED = 50  # nodes whose neighbours are looked at first
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,41 +75,16 @@ def translations(circuit: Circuit) -> tuple[Translations, IntArray] | None:
     >>> found.radices, found.eigenvalues.round(12).tolist()
     ((4,), [0.0, 2.0, 4.0, 2.0])
     """
-    nodes, edges = circuit.nodes, circuit.edges
-    count = np.bincount(edges.ravel(), minlength=nodes)
-    if (count != count[0]).any() or nodes * int(count[0]) > MAX_ENTRIES:
+    edges = circuit.edges
+    adjacency = circuit.adjacency
+    if adjacency.nnz > MAX_ENTRIES:
         return None
-    probe = np.isin(edges, np.unique(np.linspace(0, nodes - 1, PROBED).astype(np.int64))).any(axis=1)
-    for radices in _radices(nodes):
-        if _codes(edges[probe], radices)[1].size > count[0]:
-            continue
-        code, known = _codes(edges, radices)
-        if known.size != count[0]:
-            continue
-        where = np.searchsorted(known, code)
-        conductances = np.zeros(known.size)
-        conductances[where] = circuit.conductances[:, None]
-        # So many different steps from nodes of that degree are each taken from every node, if they are taken n times.
-        if (np.bincount(where.ravel()) == nodes).all() and (conductances[where] == circuit.conductances[:, None]).all():
-            steps = np.stack(np.unravel_index(known, radices), axis=1)
-            return Translations(radices, steps, conductances), where[:, 0]
-    return None
-
-
-def _radices(nodes: int) -> Iterator[tuple[int, ...]]:
-    yield (nodes,)
-    if nodes & (nodes - 1) == 0 and nodes > 2:
-        yield (2,) * (nodes.bit_length() - 1)
-    for side in range(2, isqrt(nodes) + 1):
-        if nodes % side == 0:
-            yield (side, nodes // side)
-            if side * side != nodes:
-                yield (nodes // side, side)
-
-
-def _codes(edges: IntArray, radices: tuple[int, ...]) -> tuple[IntArray, IntArray]:
-    """Give the steps of the edges, there and back, as numbers; and which numbers there are."""
+    adjacency.sort_indices()
+    radices = group_shape(adjacency)
+    if radices is None:
+        return None
+    known = adjacency.indices[: adjacency.indptr[1]].astype(np.int64)
     u, v = (np.stack(np.unravel_index(ends, radices)) for ends in edges.T)
-    size = np.array(radices)[:, None]
-    code = np.stack([np.ravel_multi_index(tuple(step % size), radices) for step in (v - u, u - v)], axis=1)
-    return code, np.unique(code)
+    code = np.ravel_multi_index(tuple((v - u) % np.array(radices)[:, None]), radices)
+    steps = np.stack(np.unravel_index(known, radices), axis=1)
+    return Translations(radices, steps, adjacency.data[: known.size]), np.searchsorted(known, code)
