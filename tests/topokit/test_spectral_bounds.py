@@ -402,3 +402,11 @@ def test_directed_matrices(numeric):
     assert result.slem is None
     assert contains(result.bounds, np.linalg.norm(W - 1 / 60, 2))
     assert result.bounds.width < 1e-3 * (1 - result.beta)
+
+
+def test_a_large_matrix_keeps_its_spectrum(monkeypatch):
+    monkeypatch.setattr(limits, "KEPT_FROM", 50)
+    W = uniform_weights(graphs.random_regular_graph(60, degree=4))
+    assert spectrum(W) is spectrum(W)
+    assert spectrum(W, seed=1) is not spectrum(W)
+    assert spectrum(W.to_csr()).slem == spectrum(W).slem

@@ -11,6 +11,7 @@ __all__ = [
     "FAILURE",
     "FILL_LIMIT",
     "FREE_WORK",
+    "KEPT_FROM",
     "MAX_SECONDS",
     "PILOT_STEPS",
     "PRODUCT_LIMIT",
@@ -23,6 +24,7 @@ PRODUCT_LIMIT = 2000  # nodes up to which the product of a period is formed with
 
 TOLERANCE = 1e-3  # width of an interval, relative to the spectral gap
 FAILURE = 1e-6  # probability with which an interval may be wrong, over the random start
+KEPT_FROM = 10_000  # nodes from which on a matrix keeps its spectrum
 MAX_SECONDS = 60.0  # after which the interval that was reached is reported
 
 PILOT_STEPS = 150  # of Lanczos before a factorisation is thought of

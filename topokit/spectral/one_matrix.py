@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from math import prod
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import sparse
 
 from topokit.errors import InputError
-from topokit.matrix import FloatArray, MatrixLike
+from topokit.matrix import FloatArray, MatrixLike, MixingMatrix
 from topokit.spectral import limits
 from topokit.spectral.bounds import Spectrum, put_together, up_to_rounding
 from topokit.spectral.closed_forms import closed_ends
@@ -29,6 +30,9 @@ __all__ = ["beta", "is_normal", "is_symmetric", "slem", "spectral_gap", "spectru
 
 SYMMETRIC = 1e-12  # difference of entries that is taken for rounding
 PROBES = 3  # random vectors that tell whether a large matrix is normal
+
+# A report asks for the spectrum of a round more than once: a large matrix keeps its own while it lives.
+_KEPT: WeakKeyDictionary[MixingMatrix, dict[tuple[Any, ...], Spectrum]] = WeakKeyDictionary()
 
 
 def is_symmetric(matrix: MatrixLike, tolerance: float = 1e-12) -> bool:
@@ -122,7 +126,22 @@ def spectrum(
     for name, value in (("tolerance", tolerance), ("failure", failure)):
         if not 0 < value < 1:
             raise InputError(f"the {name} must lie between 0 and 1, got {value}")
-    W = as_csr(matrix)
+    settings: dict[str, Any] = {
+        "tolerance": tolerance,
+        "failure": failure,
+        "seed": seed,
+        "max_seconds": max_seconds,
+    }
+    if not isinstance(matrix, MixingMatrix) or matrix.nodes < limits.KEPT_FROM:
+        return _spectrum(as_csr(matrix), settings)
+    kept = _KEPT.setdefault(matrix, {})
+    key = tuple(settings.values())
+    if key not in kept:
+        kept[key] = _spectrum(as_csr(matrix), settings)
+    return kept[key]
+
+
+def _spectrum(W: sparse.csr_array, settings: dict[str, Any]) -> Spectrum:
     nodes = W.shape[0]
     shape = group_shape(W)
     largest, apart = asymmetry(W)
@@ -138,12 +157,6 @@ def spectrum(
         error += apart
     if nodes <= limits.DENSE_LIMIT:
         return _dense(W, symmetric, normal, error)
-    settings: dict[str, Any] = {
-        "tolerance": tolerance,
-        "failure": failure,
-        "seed": seed,
-        "max_seconds": max_seconds,
-    }
     if graph is not None:
         return by_laplacian(graph, W.diagonal(), error, settings)
     return by_square(W, normal, error, settings)
