@@ -406,7 +406,7 @@ def test_directed_matrices(numeric):
 
 def test_a_large_matrix_keeps_its_spectrum(monkeypatch):
     monkeypatch.setattr(limits, "KEPT_FROM", 50)
-    W = uniform_weights(graphs.random_regular_graph(60, degree=4))
+    W = metropolis_hastings_weights(graphs.random_regular_graph(60, degree=4))
     assert spectrum(W) is spectrum(W)
     assert spectrum(W, seed=1) is not spectrum(W)
     assert spectrum(W.to_csr()).slem == spectrum(W).slem
