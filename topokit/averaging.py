@@ -20,6 +20,7 @@ from topokit.proofs.exact import exact_entry, exact_rounds, first_difference, fi
 from topokit.proofs.shifts import shift_period
 from topokit.proofs.symbols import BoolArray, removed_modes, row_sum
 from topokit.proofs.windows import Windows, exact_after, require_copies, worst_window
+from topokit.words import factor
 
 __all__ = [
     "AveragingProof",
@@ -125,7 +126,7 @@ def contraction_words(contraction: float) -> str:
     """
     if contraction > 1 + 1e-9:
         return f"the period can multiply errors by {contraction:.4g}, so the values diverge"
-    return f"the period contracts errors to {contraction:.4g}"
+    return f"the period contracts errors to {factor(contraction)}"
 
 
 def prove_exact_averaging(

@@ -224,4 +224,4 @@ def all_reduce(nodes: int, network: Network, message_bytes: float) -> tuple[Comp
             },
         )
 
-    return row("ring", 1), row("tree", min(3, nodes - 1))
+    return row("ring", 1), row("tree", 3 if nodes > 4 else min(2, nodes - 1))

@@ -153,15 +153,19 @@ class Recommendation:
 
     def _in_seconds(self, ranked: list[Candidate]) -> str:
         best, rounds = ranked[0], count(ranked[0].rounds or 0, "round")
+        quickest = min(c.seconds for c in ranked if c.seconds is not None)
+        aside = " of all but all-to-all exchanges" if quickest < (best.seconds or 0) else ""
         text = (
-            f"{best.label} needs the least time until every error has shrunk {FACTOR} times: {best.seconds or 0:.4g} s "
-            f"({rounds} of {(best.seconds or 0) / (best.rounds or 1):.4g} s)"
+            f"{best.label} needs the least time{aside} until every error has shrunk {FACTOR} times: "
+            f"{best.seconds or 0:.4g} s ({rounds} of {(best.seconds or 0) / (best.rounds or 1):.4g} s)"
         )
         if best.exact:
             text += f"; it is exact after {count(best.period or 0, 'round')}"
         if len(ranked) > 1:
             text += f"; next: {ranked[1].name} with {ranked[1].seconds or 0:.4g} s"
-        return f"{text}; a ring all-reduce takes {self.all_reduce:.4g} s"
+        per_round = (best.seconds or 0) / (best.rounds or 1)
+        step = f"a step then waits {per_round:.4g} s for a round, or {self.all_reduce:.4g} s for a ring all-reduce"
+        return f"{text}; training needs one round a step: {step}"
 
     def _way_out(self) -> str:
         degrees = [(c.max_degree, c.name) for c in self.candidates if c.max_degree is not None]
@@ -305,7 +309,8 @@ def _candidate(
     if undirected and not facts["symmetric"]:
         return out("its messages go one way, and exchanges were asked for", **facts)
     if rounds is None:
-        return out("does not shrink every error", **facts)
+        known = facts["period"] is not None or schedule is None or schedule.claims.expected_contraction is not None
+        return out("does not shrink every error" if known else "its expected contraction is not known", **facts)
     return Candidate(name, shown, True, _why(nodes, facts), score=rounds * most, **facts)
 
 
@@ -343,7 +348,9 @@ def _rounds_needed(schedule: Schedule) -> int | None:
     claims = schedule.claims
     if schedule.period is None:
         expected = claims.expected_contraction
-        return ceil(2 * log(FACTOR) / -log(expected)) if expected is not None and 0 < expected < 1 else None
+        if expected is None or expected >= 1:
+            return None
+        return max(1, ceil(2 * log(FACTOR) / -log(expected))) if expected > 0 else 1
     if claims.exact_averaging:
         return schedule.period
     if schedule.copies > 1 or schedule.mixing != "doubly-stochastic":

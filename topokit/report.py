@@ -21,7 +21,7 @@ from topokit.metrics.transient import MixingTime, Transient
 from topokit.proofs.push_pull import PushPullProof
 from topokit.proofs.windows import Windows
 from topokit.spectral import Spectrum
-from topokit.words import count
+from topokit.words import count, factor
 
 CLOSE = 1e-5  # relative to the gap: bounds this close need no words
 
@@ -301,14 +301,15 @@ class Report:
     def _rates(self) -> list[tuple[str, str]]:
         lines = []
         if self.contraction is not None and self.contraction_per_round is not None:
-            per_period = "" if self.period == 1 else f"{self.contraction:.4g} per period, "
-            lines.append(("contraction", f"{per_period}{self.contraction_per_round:.4g} per round"))
+            per_period = "" if self.period == 1 else f"{factor(self.contraction)} per period, "
+            lines.append(("contraction", f"{per_period}{factor(self.contraction_per_round)} per round"))
         if self.expectation is not None:
             lines.append(("expected contraction", self.expectation.sentence()))
         if self.spectral_gap is not None:
-            lines.append(("spectral gap", f"{self.spectral_gap:.4g} (SLEM {self.slem:.4g}, beta {self.beta:.4g})"))
+            sizes = f"SLEM {factor(self.slem or 0.0)}, beta {factor(self.beta or 0.0)}"
+            lines.append(("spectral gap", f"{self.spectral_gap:.4g} ({sizes})"))
         elif self.beta is not None:
-            lines.append(("beta", f"{self.beta:.4g} (not normal: no reliable SLEM)"))
+            lines.append(("beta", f"{factor(self.beta)} (not normal: no reliable SLEM)"))
         elif len(self.rounds) > 1 and (betas := [r.beta for r in self.rounds if r.beta is not None]):
             lines.append(("beta of the rounds", _listed(betas)))
         if self.spectrum is not None and self.spectrum.bounds.width > CLOSE * max(1 - self.spectrum.beta, CLOSE):
@@ -390,7 +391,7 @@ def _degree(degree: Degree) -> str:
 
 
 def _listed(values: Sequence[float], most: int = 8) -> str:
-    if len({f"{value:.4g}" for value in values}) == 1:
-        return f"{values[0]:.4g} in every round"
-    shown = ", ".join(f"{value:.4g}" for value in values[:most])
+    if len({factor(value) for value in values}) == 1:
+        return f"{factor(values[0])} in every round"
+    shown = ", ".join(factor(value) for value in values[:most])
     return shown if len(values) <= most else f"{shown}, ... ({len(values)} rounds)"

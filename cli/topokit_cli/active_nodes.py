@@ -46,6 +46,7 @@ def active_nodes(
       topokit active-nodes -n 256 -T 1000000 --inner ring --heterogeneity 3
       topokit active-nodes -n 25 -T 5000 --inner base-2 --json
 
+    Take `best` where the run is made once, and the search where it may be made twice: it needs no constants.
     Constants of the bound are taken as 1, and L, R, SIGMA, ZETA are your guesses: a starting point for the search,
     not a verdict. With --json, standard output is an array with one object a topology: inner, nodes, iterations,
     active, bound, closed_form, growth, rate, search (together, alone and candidate), and counts, bounds and

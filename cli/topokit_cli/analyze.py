@@ -10,9 +10,11 @@ from topokit.errors import CheckError
 from topokit_cli.checks import Property, failures
 from topokit_cli.options import AsJson, PlotFile, ScheduleFiles, Seed
 from topokit_cli.output import out
-from topokit_cli.sources import labelled, read_schedules
+from topokit_cli.sources import check_folder, labelled, read_schedules
 
 __all__ = ["analyze"]
+
+LARGE = 20_000  # nodes from which on an analysis takes its time
 
 
 def analyze(
@@ -60,12 +62,20 @@ def analyze(
 
     \b
     The gap of --min-gap is 1 - contraction per round: the spectral gap of a schedule that is one symmetric (or
-    other normal) matrix, and for several rounds the mean rate of a period.
+    other normal) matrix, for several rounds the mean rate of a period, and for rounds drawn at random 1 - the root of
+    the expected square.
     If a check does not hold, the exit status is 3; the analysis is printed all the same.
     """
     from topokit.analysis import analyze as analyze_schedule
+    from topokit.pictures.style import check_suffix
 
+    for target in (plot, html):
+        check_folder(target)
+    if plot is not None:
+        check_suffix(plot)
     schedules = read_schedules(files)
+    if (most := max(schedule.nodes for schedule in schedules)) > LARGE:
+        out.note(f"analysing {most} nodes, which may take minutes")
     reports = [analyze_schedule(s, label, seed=seed) for label, s in labelled(schedules, files).items()]
     for k, report in enumerate(reports):
         if as_json:

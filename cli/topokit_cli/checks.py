@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from math import sqrt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def failures(
     found = [failure for what in dict.fromkeys(required) if (failure := _missing(report, what)) is not None]
     if min_gap is not None:
         gap = report.gap_per_round
+        if report.expectation is not None:
+            gap = 1 - sqrt(report.expectation.value)
         if gap is None:
             found.append(f"the gap per round is not known, at least {min_gap:g} was asked for")
         elif gap < min_gap:

@@ -20,7 +20,7 @@ from topokit_cli.options import AsJson, Nodes, PlotFile, Seed, WeightsName
 from topokit_cli.output import out
 from topokit_cli.parameters import read_parameters
 from topokit_cli.registries import topologies
-from topokit_cli.sources import labelled, looks_like_a_file, read_schedule
+from topokit_cli.sources import check_folder, labelled, looks_like_a_file, read_schedule
 from topokit_cli.tables import to_csv, to_latex
 
 if TYPE_CHECKING:
@@ -91,6 +91,11 @@ def compare(
     """
     if as_json + as_csv + as_latex > 1:
         raise typer.BadParameter("give one of --json, --csv and --latex", param_hint="'--csv'")
+    check_folder(plot)
+    if plot is not None:
+        from topokit.pictures.style import check_suffix
+
+        check_suffix(plot)
     from topokit.analysis import analyze
     from topokit.comparison import columns_of
 
@@ -122,6 +127,8 @@ def _find(name: str, nodes: int | None, weights: str | None, seed: int) -> Sched
     from topokit.designer import design
 
     topology, *parameters = name.split(":")
+    if parameters and looks_like_a_file(topology) and not topologies().knows(topology):
+        raise InputError(f"{topology} is a file, which takes no parameters; leave {name[len(topology) :]} out")
     if looks_like_a_file(name) and not topologies().knows(topology):
         schedule = read_schedule(name)
         if nodes is not None and schedule.nodes != nodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,7 +101,8 @@ def design(
     A named topology, or a graph of your own with weights (or as the base of matcha and pairwise). Without --topology
     and --graph, the topologies that exist for N nodes and fit the limits are ranked by the messages that its busiest
     node sends until every consensus error has shrunk 1000 times, or on a network (--bandwidth and its like, or --links)
-    by the predicted seconds until then, and the best is taken.
+    by the predicted seconds until then, and the best is taken; all-to-all exchanges come last, as an all-reduce does
+    the same for less. In the ranking, messages are those that the busiest node sends until then.
     Without -o, nothing is written: the command only shows what it would do.
 
     \b
@@ -124,7 +126,7 @@ def design(
     if (topology or graph) is not None and (model_size or bandwidth or links) is not None:
         raise typer.BadParameter(
             "a network decides between topologies: leave --topology and --graph out, or ask `topokit compare`",
-            param_hint="'--bandwidth' / '--links'",
+            param_hint=f"'{_network_option(bandwidth, links)}'",
         )
     parameter = [*parameter, *_active(active, iterations, topology, nodes, parameter, seed)]
     recommendation = None
@@ -181,6 +183,10 @@ def _check_usage(
         raise typer.BadParameter("--json and -o - both write to standard output: give one", param_hint="'--json'")
 
 
+def _network_option(bandwidth: str | None, links: str | None) -> str:
+    return "--links" if links is not None else "--bandwidth" if bandwidth is not None else "--model-size"
+
+
 def _active(
     active: str | None,
     iterations: int | None,
@@ -199,6 +205,12 @@ def _active(
             "only teleportation has active nodes: --topology teleportation", param_hint="'--active'"
         )
     if active != "auto":
+        if not re.fullmatch(r"[0-9]+(,[0-9]+)*", active):
+            raise typer.BadParameter(
+                f"it is a number such as 4, several such as 1,2,4, or auto; got {active!r}", param_hint="'--active'"
+            )
+        if any(re.match(r"\s*active\s*=", pair) for pair in parameters):
+            raise typer.BadParameter("active is given twice, here and by -p", param_hint="'--active'")
         if iterations is not None:
             raise typer.BadParameter("it serves --active auto alone", param_hint="'--iterations'")
         return [f"active={active}"]

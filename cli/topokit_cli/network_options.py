@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from topokit.errors import InputError
+
 if TYPE_CHECKING:
     from topokit.network import Network
 
@@ -60,7 +62,7 @@ def read_network(
     typer.BadParameter
         If options contradict each other, or one is missing.
     """
-    from topokit.network import Network
+    from topokit.network import Network, parse_size
     from topokit.network.files import load
 
     details = {"--latency": latency, "--duplex": duplex, "--nodes-per-host": nodes_per_host}
@@ -76,6 +78,8 @@ def read_network(
     if model_size is None:
         option = "--links" if bandwidth is None else "--bandwidth"
         raise typer.BadParameter("give --model-size too: seconds depend on it", param_hint=f"'{option}'")
+    if parse_size(model_size, "the size of the model") <= 0:
+        raise InputError("the size of the model must be more than nothing, for instance 100MB")
     if links is not None:
         return load(links, nodes=nodes)
     assert bandwidth is not None

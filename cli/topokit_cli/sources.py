@@ -13,7 +13,7 @@ from topokit_cli.output import out
 if TYPE_CHECKING:
     from topokit.schedule import Schedule
 
-__all__ = ["labelled", "looks_like_a_file", "read_schedule", "read_schedules", "write_schedule"]
+__all__ = ["check_folder", "labelled", "looks_like_a_file", "read_schedule", "read_schedules", "write_schedule"]
 
 SUFFIXES = (".json", ".gz", ".npz")
 
@@ -41,6 +41,12 @@ def write_schedule(schedule: Schedule, target: str) -> None:
     else:
         schedule.save(target)
         out.note(f"wrote {target}")
+
+
+def check_folder(target: str | None) -> None:
+    """Refuse a file to write whose folder does not exist, before time is spent on what it is to hold."""
+    if target is not None and not Path(target).parent.is_dir():
+        raise InputError(f"cannot write {target}: there is no folder {Path(target).parent}")
 
 
 def labelled(schedules: Sequence[Schedule], sources: Sequence[str]) -> dict[str, Schedule]:

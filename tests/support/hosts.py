@@ -29,7 +29,7 @@ context = multiprocessing.get_context("forkserver")
 INTERFACE = "eth0"
 PORT = 29500  # every host has ports of its own
 CLONE_NEWNET, CLONE_NEWUTS = 0x40000000, 0x04000000
-BURST_SECONDS = 0.005  # a virtual machine may wake some milliseconds late, and a full bucket loses what comes then
+BURST_SECONDS = 0.003  # a virtual machine may wake some milliseconds late, and a full bucket loses what comes then
 # A segment that the kernel hands to an interface at once must fit the bucket: small ones keep bursts short at low
 # rates, large ones spare the processor at high ones.
 SEGMENTS = (16 * 1024, 64 * 1024)
@@ -133,12 +133,31 @@ def network_hosts(rates: Sequence[float]) -> Iterator[Hosts]:
             )
             _call("ip", "netns", "exec", name, "sysctl", "-qw", f"net.ipv4.tcp_congestion_control={CONGESTION}")
             for place, device in ((name, INTERFACE), (switch, f"port{k}")):
-                _call("tc", "-n", place, "qdisc", "add", "dev", device, "root", "tbf", "rate", f"{rate:.0f}bit",
-                      "burst", str(max(2 * segment, int(burst))), "limit", str(QUEUE))  # fmt: skip
+                _shape(place, device, rate, max(2 * segment, int(burst)))
         yield Hosts(names)
     finally:
         for name in (*names, switch):
             subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
+
+
+def _shape(place: str, device: str, rate: float, burst: int) -> None:
+    """Limit what a device sends: one token bucket, from which acknowledgements take first.
+
+    Behind a queue full of data they would hold up what comes the other way, which the fair queues of real network
+    cards prevent.
+    """
+    bucket = f"ceil {rate:.0f}bit burst {burst} cburst {burst} quantum 60000"
+    for line in (
+        f"qdisc add dev {device} root handle 1: htb default 2",
+        f"class add dev {device} parent 1: classid 1:10 htb rate {rate:.0f}bit {bucket}",
+        f"class add dev {device} parent 1:10 classid 1:1 htb rate {rate / 4:.0f}bit {bucket} prio 0",
+        f"class add dev {device} parent 1:10 classid 1:2 htb rate {rate * 3 / 4:.0f}bit {bucket} prio 1",
+        f"qdisc add dev {device} parent 1:1 handle 21: bfifo limit {QUEUE}",
+        f"qdisc add dev {device} parent 1:2 handle 22: bfifo limit {QUEUE}",
+        # Packets of less than 128 bytes, headers included.
+        f"filter add dev {device} parent 1: protocol ip prio 1 u32 match u16 0x0000 0xff80 at 2 flowid 1:1",
+    ):
+        _call("tc", "-n", place, *line.split())
 
 
 def _ip(commands: Sequence[str], namespace: str | None = None) -> None:

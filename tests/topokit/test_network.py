@@ -1,5 +1,6 @@
 """The cost model: closed forms, a fluid simulation of fair sharing, and the definitions written out as loops."""
 
+import math
 import time
 
 import numpy as np
@@ -194,7 +195,7 @@ def test_pairwise_events_overlap():
     assert round_seconds(ring, network, M).seconds == pytest.approx((A + M / B) / 2)
     # Half a duplex: each exchange moves 2 M through the cards, one message a unit of time and direction.
     half = Network.uniform(4, B, A, duplex="half")
-    assert round_seconds(ring, half, M).seconds == pytest.approx(2 * M / B / 2)
+    assert round_seconds(ring, half, M).seconds == pytest.approx((A + 2 * M / B) / 2)
     assert bytes_per_node(ring, M).mean == pytest.approx(2 * M / 4)
 
 
@@ -288,3 +289,29 @@ def test_mistakes_are_said_in_a_sentence(attempt, message):
         attempt()
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Network.uniform(2, "100B/s", 1.0, duplex="half"),
+        Network.uniform(2, "100B/s", 1.0),
+        Network((Host("a", (0,), 50.0, 100.0), Host("b", (1,), 100.0, 25.0)), (Link(None, None, math.inf, 2.0),)),
+        Network(
+            (Host("a", (0, 1), math.inf, math.inf, inside=100.0),), (Link(None, None, math.inf, 1.0),), overhead=5.0
+        ),
+    ],
+)
+def test_an_event_of_two_nodes_is_an_exchange(network):
+    found = round_seconds(topokit.design("pairwise", 2), network, 100)
+    assert found.seconds == pytest.approx(message_seconds(network, [0, 1], [1, 0], 100.0).seconds)
+
+
+def test_a_slow_link_that_is_seldom_used_does_not_hide_a_full_card():
+    hosts = [Host("a", (0, 1), 10.0, 10.0), Host("b", (2, 3), 10.0, 10.0)]
+    hosts += [Host("c", (4,), math.inf, math.inf), Host("d", (5,), math.inf, math.inf)]
+    links = (Link(None, None, math.inf, 0.0), Link("c", "d", math.inf, 100.0), Link("d", "c", math.inf, 100.0))
+    edges, rates = [(0, 2), (1, 3), (0, 3), (1, 2), (4, 5), (3, 4)], [1, 1, 1, 1, 0.001, 0.001]
+    schedule = Schedule.of(Pairwise(6, edges, rates, seed=0))
+    found = round_seconds(schedule, Network(tuple(hosts), links), 10)
+    assert found.seconds == pytest.approx(4.001 * 10 / 10 / 4.002, rel=1e-3)

@@ -216,7 +216,7 @@ def test_verdicts():
     sums = analyze(design_graph(nx.DiGraph([(0, 1), (1, 2), (2, 0), (0, 2)]), "push-sum"))
     assert verdict(sums).startswith("Rates of plain averaging do not apply")
     assert key_figures(exact)["exact after"] == "4 rounds"
-    assert key_figures(exact)["contraction per round"] is None
+    assert key_figures(exact)["contraction per round"] == "0"
     assert key_figures(slow)["contraction per round"] == "0.9493"
 
 

@@ -149,6 +149,6 @@ def test_rounds_are_checked_while_they_are_simulated():
 def test_sentences():
     found = effective_neighbours(fresh_matchings(8), 0.9, probes=4)
     assert found.sentence().startswith("noise of the last 10 rounds averages out as over ")
-    assert found.sentence().endswith("99% certain)")
+    assert found.sentence().endswith("Student's 99% interval)")
     assert "by simulation" in found.sentence()
     assert "one round" in effective_neighbours(np.eye(2), 0).sentence()

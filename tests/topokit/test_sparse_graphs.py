@@ -307,3 +307,9 @@ def test_a_hundred_thousand_nodes_take_a_fraction_of_the_time_of_networkx():
     other = WEIGHTS["uniform"].build(entry.build(40_000))
     assert_same_entries(W, other)
     assert middle - started < (time.process_time() - middle) / 3
+
+
+def test_few_edges_are_drawn_as_seldom_as_they_should():
+    assert all(len(binomial_edges(2, 1e-9, np.random.default_rng(seed))) == 0 for seed in range(20))
+    drawn = sum(len(binomial_edges(3, 0.3, np.random.default_rng(seed))) for seed in range(2000))
+    assert abs(drawn - 2000 * 0.9) < 5 * (2000 * 3 * 0.3 * 0.7) ** 0.5

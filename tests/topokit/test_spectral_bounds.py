@@ -410,3 +410,42 @@ def test_a_large_matrix_keeps_its_spectrum(monkeypatch):
     assert spectrum(W) is spectrum(W)
     assert spectrum(W, seed=1) is not spectrum(W)
     assert spectrum(W.to_csr()).slem == spectrum(W).slem
+
+
+@pytest.mark.parametrize("scale", [1 - 1e-3, 1 - 1e-6, 1 + 1e-6])
+def test_row_sums_that_are_not_one_do_not_pass_for_a_gap(scale):
+    n = 2000
+    row = np.zeros(n)
+    row[[0, 1, -1]] = scale / 3
+    found = spectrum(sparse.csr_array([np.roll(row, i) for i in range(n)]))
+    values = np.fft.fft(row).real
+    values[0] -= 1
+    assert found.slem == pytest.approx(np.abs(values).max(), rel=1e-12)
+    if np.abs(values).argmax():
+        assert found.gap == pytest.approx(1 - found.slem, abs=1e-13)
+
+
+@pytest.mark.parametrize("noise", [1e-14, 9e-13])
+def test_rounding_of_one_triangle_stays_inside_the_bounds(noise):
+    for W in (np.array([[0.1, 0.9], [0.9 + noise, 0.1 - noise]]), np.array([[0.5, 0.5], [0.5 - noise, 0.5 + noise]])):
+        found = spectrum(W).bounds
+        assert found.lower <= np.linalg.norm(W - 0.5, 2) <= found.upper
+
+
+def test_norms_of_matrices_without_balance(numeric):
+    rng = np.random.default_rng(0)
+    W = (rng.random((60, 60)) < 0.1) + np.eye(60)
+    for matrix in (
+        W / W.sum(axis=1, keepdims=True),
+        (0.3 * np.eye(60) + 0.7 * np.eye(60)[rng.permutation(60)]) * 1.0005,
+    ):
+        found = spectrum(matrix)
+        true = np.linalg.norm(matrix - 1 / 60, 2)
+        assert found.bounds.lower <= true <= found.bounds.upper
+        assert found.bounds.width < 1e-6
+
+
+@pytest.mark.parametrize("nonsense", [np.zeros((0, 0)), None, 3.0, [["a"]], [[1 + 1j, 0], [0, 1]]])
+def test_what_is_no_matrix_is_refused(nonsense):
+    with pytest.raises(InputError, match="a square array of real numbers"):
+        spectrum(nonsense)

@@ -33,7 +33,7 @@ class ResistanceSummary:
     mean : float or None
         Of the edges.
     kirchhoff : float or None
-        Sum over all pairs of nodes.
+        Sum over all pairs of nodes; None where it is only estimated.
     method : str
         How they were found, see `topokit.metrics.resistance.Resistances`.
     sentence : str
@@ -111,4 +111,6 @@ def on_graph(kind: Kind, attempt: Attempt) -> dict[str, Any]:
 
 def _resistance(nodes: int, edges: IntArray) -> ResistanceSummary:
     found = effective_resistances(nodes, edges, max_work=MAX_WORK)
-    return ResistanceSummary(found.largest_bounds, found.mean, found.kirchhoff, found.method, found.sentence())
+    return ResistanceSummary(
+        found.largest_bounds, found.mean, found.kirchhoff if found.exact else None, found.method, found.sentence()
+    )

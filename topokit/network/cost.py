@@ -254,16 +254,36 @@ def _event_seconds(rule: Pairwise, network: Network, size: float) -> RoundCost:
     source, target, often = np.concatenate((u, v)), np.concatenate((v, u)), np.tile(rate, 2)
     bandwidth, latency = network.link(source, target)
     _check_links(source, target, bandwidth)
-    expected = message_seconds(network, source, target, size * often)
     # Both directions of an exchange at once, one exchange of a node after the other.
-    alone = np.maximum(*np.split(latency + size / bandwidth, 2)) * rate
-    busy = np.bincount(u, alone, minlength=rule.nodes) + np.bincount(v, alone, minlength=rule.nodes)
+    delay = np.maximum(*np.split(latency, 2)) + network.overhead
+    alone = _exchange(network, u, v, np.minimum(*np.split(bandwidth, 2)), size)
+    busy = np.bincount(u, (alone + delay) * rate, minlength=rule.nodes)
+    busy += np.bincount(v, (alone + delay) * rate, minlength=rule.nodes)
     events = float(rate.sum())
-    waiting = float(busy.max()) / events
-    if waiting >= expected.transfer / events:
-        delay = float(np.bincount(source, latency * often, minlength=rule.nodes)[busy.argmax()]) / events
-        return RoundCost(waiting, waiting - delay, delay, 0.0, f"the exchanges of node {busy.argmax()}", 2.0)
-    return RoundCost(expected.transfer / events, expected.transfer / events, 0.0, 0.0, expected.bottleneck, 2.0)
+    node = int(busy.argmax())
+    worst = (float(busy[node]), f"the exchanges of node {node}")
+    for shared in _shared(network, source, target):
+        transfer, _ = _busy(shared, size * often, np.zeros(often.size))
+        k = int(transfer.argmax())
+        if transfer[k] > worst[0] * (1 + 1e-12):
+            worst = (float(transfer[k]), shared.names(k))
+    seconds, bottleneck = worst[0] / events, worst[1]
+    waits = 0.0
+    if bottleneck.startswith("the exchanges"):
+        waits = float(((u == node) | (v == node)) @ (delay * rate)) / events
+    return RoundCost(seconds, seconds - waits, waits, 0.0, bottleneck, 2.0)
+
+
+def _exchange(network: Network, u: IntArray, v: IntArray, bandwidth: FloatArray, size: float) -> FloatArray:
+    """Seconds in which two nodes pass their vectors to each other, with nothing else on the network."""
+    hosts = network.hosts
+    send, receive, both, inside = (
+        np.array([getattr(host, what) for host in hosts]) for what in ("send", "receive", "both", "inside")
+    )
+    one, other = network.host_of[u], network.host_of[v]
+    apart = np.minimum.reduce([send[one], send[other], receive[one], receive[other], both[one] / 2, both[other] / 2])
+    apart = np.minimum(apart, network.fabric / 2)
+    return np.asarray(size / np.minimum(bandwidth, np.where(one == other, inside[one] / 2, apart)), dtype=np.float64)
 
 
 def bytes_per_node(what: Schedule | MatrixLike, message_bytes: str | float, *, copies: int = 1) -> BytesPerNode:

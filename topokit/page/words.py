@@ -9,7 +9,7 @@ from typing import Any
 from topokit.errors import TopokitError
 from topokit.report import Report
 from topokit.schedule import Schedule
-from topokit.words import count
+from topokit.words import count, factor
 
 __all__ = ["command_again", "key_figures", "verdict"]
 
@@ -63,12 +63,18 @@ def key_figures(report: Report) -> dict[str, str | None]:
         "nodes": str(report.nodes),
         "period": "random" if report.period is None else count(report.period, "round"),
         "exact after": None if exact is None else count(exact, "round"),
-        "contraction per round": _number(report.contraction_per_round) if exact is None else None,
+        "contraction per round": _number(report.contraction_per_round),
         "expected squared contraction": _number(report.expected_contraction),
         "spectral gap": _number(report.spectral_gap),
         "1000 times smaller, at worst": None
         if report.worst_case_rounds is None
         else count(report.worst_case_rounds, "round"),
+        "1000 times smaller, simulated": None
+        if report.simulated_rounds is None
+        else count(report.simulated_rounds, "round"),
+        "effective neighbours": None
+        if report.effective_neighbours is None
+        else _number(report.effective_neighbours.value),
         "peers a round": str(report.out_degree.max)
         if report.out_degree.max == report.in_degree.max
         else f"{report.in_degree.max} in, {report.out_degree.max} out",
@@ -77,7 +83,7 @@ def key_figures(report: Report) -> dict[str, str | None]:
 
 
 def _number(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4g}"
+    return None if value is None else factor(value)
 
 
 def command_again(schedule: Schedule) -> str | None:

@@ -18,6 +18,7 @@ from topokit.proofs.contraction import run_contraction
 from topokit.proofs.residues import exact_rounds
 from topokit.proofs.runs import ExactRuns, exact_runs
 from topokit.spectral import require_rounds
+from topokit.words import factor
 
 __all__ = ["Windows", "exact_after", "require_copies", "worst_window"]
 
@@ -71,7 +72,7 @@ class Windows:
         where = f"{'1 round' if self.period == 1 else f'{self.period} rounds'} from round {self.contraction_start} on"
         if self.contraction > 1 + 1e-9:
             return f"{text}; {where} can multiply an error by {self.contraction:.4g}"
-        return f"{text}; {where} leave up to {self.contraction:.4g} of an error"
+        return f"{text}; {where} leave up to {factor(self.contraction)} of an error"
 
 
 def require_copies(rounds: Rounds, copies: int) -> int:

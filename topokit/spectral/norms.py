@@ -101,13 +101,15 @@ def by_square(W: sparse.csr_array, normal: bool, error: float, settings: dict[st
         work = 2.0 * W.nnz + 6 * nodes
         found = operator_ends(apply, nodes, _high_needs, work=work, within=within, mean_free=balanced, **settings)
         square, gap, failure = found.high, None, found.failure_high
-    lower, upper = sqrt(max(square.lower, 0.0)), sqrt(max(square.upper, 0.0))
+    # Sums that are not quite 1 act on the square; where they are far from it, W - J itself was iterated.
+    rounding = (2 * error + error**2 if balanced else 0.0) + 4 * EPS * max(most, 1.0) ** 2
+    lower, upper = sqrt(max(square.lower - rounding, 0.0)), sqrt(max(square.upper + rounding, 0.0))
     if balanced:
-        upper, failure = (most, 0.0) if upper >= most else (upper, failure)
-    error += 4 * EPS * most**2
-    bounds = Bounds(max(lower - error, 0.0), upper + error, failure, *_how(found, failure))
-    half = None if gap is None else gap / (1 + lower)
-    return _checked(put_together(lower, bounds, normal, found.method, gap=half, residual=found.residual), settings)
+        upper, failure = (most + error, 0.0) if upper >= most + error else (upper, failure)
+    bounds = Bounds(lower, upper, failure, *_how(found, failure))
+    norm = sqrt(max(square.lower, 0.0))
+    half = None if gap is None else gap / (1 + norm)
+    return _checked(put_together(norm, bounds, normal, found.method, gap=half, residual=found.residual), settings)
 
 
 def _square_needs(low: Interval, _: Interval, tolerance: float) -> tuple[bool, bool]:

@@ -149,14 +149,19 @@ def _spectrum(W: sparse.csr_array, settings: dict[str, Any]) -> Spectrum:
     if shape is not None:
         return _by_symbol(W, shape, symmetric)
     error = sums_error(W)
+    if symmetric and apart:
+        # Off by rounding: the mean of both triangles is half of that away, which the bounds allow for.
+        W = as_csr((W + W.T) / 2)
     graph = Weighted.of(W) if symmetric and error <= SUMS else None
     if graph is not None and (known := _known(graph, W.diagonal(), error)) is not None:
         return known
     normal = symmetric or _commutes(W, SYMMETRIC)
     if symmetric:
         error += apart
+    else:
+        apart = 0.0
     if nodes <= limits.DENSE_LIMIT:
-        return _dense(W, symmetric, normal, error)
+        return _dense(W, symmetric, normal, error, apart)
     if graph is not None:
         return by_laplacian(graph, W.diagonal(), error, settings)
     return by_square(W, normal, error, settings)
@@ -230,7 +235,8 @@ def _by_symbol(W: sparse.csr_array, shape: tuple[int, ...], symmetric: bool) -> 
         if symbol.size > 1 and abs(symbol[0]) <= SUMS:
             ends = float(symbol[1:].real.max()), float(symbol[1:].real.min())
         if mode and symbol[mode].real > 0:
-            gap = mode_gap(W, shape, mode)
+            # The mode's distance from the row sum, which may be off by more than the gap.
+            gap = mode_gap(W, shape, mode) - float(symbol[0].real) if abs(symbol[0]) > 0 else mode_gap(W, shape, mode)
     bounds = up_to_rounding(norm, "Fourier transform", error)
     return put_together(norm, bounds, True, "circulant" if len(shape) == 1 else "Fourier", gap=gap, ends=ends)
 
@@ -252,7 +258,7 @@ def _known(graph: Weighted, own: FloatArray, error: float) -> Spectrum | None:
     upper, lower = 1 - low.lower, 1 - high.upper
     norm = max(upper, -lower)
     gap = low.upper if upper >= -lower else None
-    bounds = up_to_rounding(norm, "closed form", error + 32 * EPS)
+    bounds = up_to_rounding(norm, "closed form", error + 32 * EPS * max(1.0, abs(high.upper)))
     return put_together(norm, bounds, True, "closed form", gap=gap, ends=(upper, lower))
 
 
@@ -271,7 +277,7 @@ def _two_coloured(graph: Weighted) -> bool:
     return components(cover) == 2
 
 
-def _dense(W: sparse.csr_array, symmetric: bool, normal: bool, error: float) -> Spectrum:
+def _dense(W: sparse.csr_array, symmetric: bool, normal: bool, error: float, apart: float) -> Spectrum:
     """Decompose W - J."""
     nodes = W.shape[0]
     matrix = W.toarray() - 1 / nodes
@@ -286,5 +292,5 @@ def _dense(W: sparse.csr_array, symmetric: bool, normal: bool, error: float) -> 
     else:
         norm = float(np.linalg.norm(matrix, 2))
     # The backward error of LAPACK is a modest multiple of the unit roundoff; n times it has not been seen exceeded.
-    bounds = up_to_rounding(norm, "dense decomposition", nodes * EPS * max(norm, 1.0))
+    bounds = up_to_rounding(norm, "dense decomposition", nodes * EPS * max(norm, 1.0) + apart)
     return put_together(norm, bounds, normal, "dense", ends=ends)

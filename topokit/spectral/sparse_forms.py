@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from topokit.errors import InputError
 from topokit.matrix import FloatArray, MatrixLike, MixingMatrix
 
 __all__ = ["Weighted", "absolute_sums", "as_csr", "asymmetry", "components", "in_reading_order", "sums_error"]
@@ -28,7 +29,11 @@ def as_csr(matrix: MatrixLike) -> sparse.csr_array:
     if isinstance(matrix, MixingMatrix):
         W = matrix.to_csr()
     else:
-        entries: Any = matrix
+        entries: Any = matrix if sparse.issparse(matrix) else np.asarray(matrix)
+        if entries.dtype.kind not in "buif" or entries.ndim != 2 or not entries.shape[0]:
+            raise InputError(
+                f"a mixing matrix is a square array of real numbers, got shape {entries.shape} of {entries.dtype}"
+            )
         W = sparse.csr_array(entries, dtype=np.float64, copy=True)
         if W.ndim != 2 or W.shape[0] != W.shape[1] or not np.isfinite(W.data).all():
             return MixingMatrix.from_matrix(matrix).to_csr()  # which says what is wrong, and where

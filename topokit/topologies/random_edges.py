@@ -126,7 +126,7 @@ def binomial_edges(nodes: int, probability: float, rng: np.random.Generator) -> 
     while last < pairs:
         steps = rng.geometric(probability, int(expected + 4 * sqrt(expected)) + 16)
         # A step beyond all pairs ends the list; as it is, it could be too large to add up.
-        parts.append(last + np.cumsum(np.minimum(steps, pairs)))
+        parts.append(last + np.cumsum(np.minimum(steps, pairs + 1)))
         last = int(parts[-1][-1])
     chosen = np.concatenate(parts)
     chosen = chosen[: np.searchsorted(chosen, pairs)]

@@ -21,6 +21,7 @@ __all__ = ["Flow", "PairTime", "Probes", "lost_ranks", "rate"]
 FIRST = 64 * 1024  # bytes with which the search for a telling size begins
 PINGS = 30  # round trips of a pair
 ROUNDS = 15  # of small messages between all
+STARTING = 1.1  # a message may be so much faster than it seems, because connections start slowly
 GROWTH = 8.0  # at most, from one trial to the next
 
 
@@ -42,21 +43,22 @@ class PairTime(NamedTuple):
 def rate(sizes: Sequence[float], seconds: Sequence[float], constant: float) -> float:
     """Give bytes a second from the times of messages of growing size.
 
-    The slope of the times is free of what every message pays alike. What the largest message did beyond the `constant`
-    time of an empty one bounds it from above: a steeper slope is noise in the small ones.
+    The slope of the times is free of what every message pays alike. It is bounded by what the largest message did
+    beyond the `constant` time of an empty one, of which it may have lost a tenth in getting started: a steeper slope is
+    noise in the small ones.
 
     Examples
     --------
     >>> rate([100, 200, 400], [1.5, 2.5, 4.5], constant=0.5)
     100.0
     >>> rate([100, 200, 400], [4.25, 4.25, 4.5], constant=0.5)
-    100.0
+    110.0
     """
     x, y = np.asarray(sizes, dtype=float), np.asarray(seconds, dtype=float)
     x = x - x.mean()
     gradient = float(x @ (y - y.mean()) / (x @ x))
-    largest = sizes[-1] / max(seconds[-1] - constant, seconds[-1] / 20, 1e-9)
-    return min(float(largest), round(1 / gradient, 9)) if gradient > 0 else float(largest)
+    most = round(STARTING * sizes[-1] / max(seconds[-1] - constant, seconds[-1] / 20, 1e-9), 9)
+    return min(float(most), round(1 / gradient, 9)) if gradient > 0 else float(most)
 
 
 class Probes:

@@ -84,7 +84,8 @@ class EffectiveNeighbours:
         }[self.method]
         if self.interval is not None and self.confidence is not None:
             low, high = self.interval
-            how += f": {low:.4g} to {high:.4g}, {100 * self.confidence:.4g}% certain"
+            # Student's interval takes the probes for normal, which they are not quite: it is no certainty.
+            how += f": {low:.4g} to {high:.4g}, Student's {100 * self.confidence:.4g}% interval"
         rounds = f"the last {1 / (1 - self.decay):.4g} rounds" if self.decay else "one round"
         return f"noise of {rounds} averages out as over {self.value:.4g} nodes ({how})"
 
