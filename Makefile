@@ -37,6 +37,7 @@ bench-spectral: .venv/ready
 # The cost model against 8 network-namespace hosts with limited links; needs root on Linux.
 bench-network: .venv/ready
 	$(BIN)/python tests/benchmarks/bench_network.py
+	$(BIN)/pytest -m slow tests/trainer/test_measure.py
 
 # The HTML report in a headless Chromium, which has to be installed.
 check-page: .venv/ready

@@ -14,7 +14,7 @@ from topokit_cli.main import app, root
 from .conftest import ROOT
 
 COMMANDS = {command.name: command.callback for command in app.registered_commands}
-TRAINING = {"train", "compare-runs"}  # their examples need a run, and PyTorch
+ELSEWHERE = {"train", "compare-runs", "measure"}  # their examples need a run or several ranks, and PyTorch
 
 
 def examples(name):
@@ -33,7 +33,7 @@ def test_help_is_short_and_long_and_has_examples(run, name):
     assert examples(name)
     for line in examples(name):
         assert line in long.stdout  # neither wrapped nor cut off
-        assert f"topokit {name}".rstrip() in line or "topokit_trainer" in line
+        assert f"topokit {name}".rstrip() in line or re.search("topokit_trainer|topokit_cli", line)
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -48,7 +48,7 @@ def test_every_option_and_argument_is_explained(name):
             assert parameter in {"return", "context"}, f"{name} {parameter}"
 
 
-@pytest.mark.parametrize("line", [line for name in COMMANDS if name not in TRAINING for line in examples(name)])
+@pytest.mark.parametrize("line", [line for name in COMMANDS if name not in ELSEWHERE for line in examples(name)])
 def test_examples_run(run, tmp_path, line):
     for name in ("schedule", "mine", "ring", "torus", "one-peer"):
         design("one-peer-exponential" if name in {"schedule", "mine", "one-peer"} else name, 12).save(f"{name}.json")

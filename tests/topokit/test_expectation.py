@@ -124,6 +124,7 @@ def test_one_random_peer(nodes):
     assert expected_contraction(Drawn(nodes + 1, "matching", {}, 0)).value == 1 / 2
 
 
+@settings(deadline=None)
 @given(st.integers(2, 60), st.fractions(0, 1, max_denominator=100).filter(bool))
 def test_all_shifts_by_formula_and_one_by_one(nodes, eta):
     by_formula = expected_contraction(Drawn(nodes, "shift", {"eta": str(eta)}, 0))

@@ -38,6 +38,7 @@ def test_families_are_registered(name):
     assert entry.directed == (not np.array_equal(W.to_dense(), W.to_dense().T))
 
 
+@settings(deadline=None)
 @given(st.integers(2, 30), st.data())
 def test_degrees_are_as_promised(nodes, data):
     peers, seed = data.draw(st.integers(1, nodes - 1)), data.draw(seeds)

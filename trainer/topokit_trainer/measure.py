@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from topokit.errors import InputError
+from topokit.matrix import FloatArray
 from topokit.network import Host, Link, Network, message_seconds
 from topokit.words import count
 from topokit_trainer.config import TrainConfig
@@ -326,12 +327,14 @@ def _measure_hosts(network: Network, probes: Probes, seconds: float, size: float
         send = receive = both = inside = math.inf
         if len(network.hosts) > 1:
             out, into = _fan(network, k, seconds, size), _fan(network, k, seconds, size, inwards=True)
-            send, receive, both = (probes.load(flows) for flows in (out, into, [*out, *into]))
+            # A card does at least what a single link through it did.
+            send, receive = (max(probes.load(flows), _alone_rates(network, flows).max()) for flows in (out, into))
+            both = max(probes.load([*out, *into]), send, receive)
             both = both if both < send + receive else math.inf
         if len(host.nodes) > 1:
             inner = _inside(network, k, seconds, size)
             inside = probes.load(inner)
-            inside = inside if inside < _alone_rate(network, inner) else math.inf
+            inside = inside if inside < _alone_rates(network, inner).sum() else math.inf
         hosts.append(Host(host.name, host.nodes, *map(_rate, (send, receive, both, inside))))
     return Network(tuple(hosts), network.links)
 
@@ -364,9 +367,9 @@ def _inside(network: Network, k: int, seconds: float, size: float) -> list[Flow]
     return [Flow(a, b, int(min(size, rate * share))) for (a, b), rate in zip(pairs, rates.tolist(), strict=True)]
 
 
-def _alone_rate(network: Network, flows: Sequence[Flow]) -> float:
-    """Give what links carry together if none is in another's way."""
-    return float(network.link([flow.source for flow in flows], [flow.target for flow in flows])[0].sum())
+def _alone_rates(network: Network, flows: Sequence[Flow]) -> FloatArray:
+    """Give what the links of flows carry alone."""
+    return network.link([flow.source for flow in flows], [flow.target for flow in flows])[0]
 
 
 def _measure_fabric(network: Network, probes: Probes, seconds: float, size: float) -> float:

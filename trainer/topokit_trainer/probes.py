@@ -22,6 +22,7 @@ FIRST = 64 * 1024  # bytes with which the search for a telling size begins
 PINGS = 30  # round trips of a pair
 ROUNDS = 15  # of small messages between all
 STARTING = 1.1  # a message may be so much faster than it seems, because connections start slowly
+ATTEMPTS = 3
 GROWTH = 8.0  # at most, from one trial to the next
 
 
@@ -126,19 +127,19 @@ class Probes:
             self._send(small, peer)
             self._receive(small, peer)
             trips.append(time.perf_counter() - start)
-        size, taken = min(FIRST, self.largest), 0.0
-        while True:
+        size = min(FIRST, self.largest)
+        for _ in range(ATTEMPTS):
             taken = self._one_way(peer, size)
-            if taken >= seconds / 4 or size >= self.largest:
-                break
-            size = min(self.largest, int(size * min(GROWTH, max(2.0, seconds / 2 / taken))))
-        full = max(64, min(self.largest, int(size * seconds / taken)))
-        sizes = [full // 4, full // 2, full]
-        self._one_way(peer, full)
-        # The least of the repeats: what else the machine does only ever adds.
-        times = [[self._one_way(peer, size) for size in sizes] for _ in range(self.repeats)]
+            while taken < 0.6 * seconds and size < self.largest:
+                size = min(self.largest, int(size * min(GROWTH, max(1.2, seconds / taken))))
+                taken = self._one_way(peer, size)
+            sizes = [max(16, size // 4), max(32, size // 2), max(64, size)]
+            times = [[self._one_way(peer, part) for part in sizes] for _ in range(self.repeats)]
+            # The least of the repeats: what else the machine does only ever adds.
+            best = [min(column) for column in zip(*times, strict=True)]
+            if best[-1] >= 0.5 * seconds or size >= self.largest:
+                break  # else the search was held up, and ended early
         self._send(self._numbers([0]), peer)
-        best = [min(column) for column in zip(*times, strict=True)]
         return PairTime(rate(sizes, best, min(trips)), statistics.median(trips) / 2)
 
     def _one_way(self, peer: int, size: int) -> float:
