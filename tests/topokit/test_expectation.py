@@ -3,8 +3,8 @@ from fractions import Fraction
 
 import networkx as nx
 import numpy as np
-import philox
 import pytest
+from enumeration import outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,27 +15,6 @@ from topokit.matrix import MixingMatrix
 from topokit.metrics.expectation import expected_contraction, pairs_by_shift, why_not
 from topokit.metrics.expectation.tokens import token_contractions
 from topokit.topologies import one_peer_exponential, one_peer_hypercube
-
-
-class Scripted(philox.Stream):
-    """A stream whose draws are given; those that are missing are 0, and all are noted with their bounds."""
-
-    def __init__(self, script):
-        self.script, self.bounds = list(script), []
-
-    def below(self, bound):
-        self.bounds.append(bound)
-        return self.script[len(self.bounds) - 1] if len(self.bounds) <= len(self.script) else 0
-
-
-def outcomes(name, nodes, parameters):
-    """Give everything that a sampler can draw; all are equally likely, as every outcome takes the same bounds."""
-    probe = Scripted([])
-    philox.SAMPLERS[name](nodes, probe, **parameters)
-    for script in itertools.product(*map(range, probe.bounds)):
-        stream = Scripted(script)
-        yield philox.SAMPLERS[name](nodes, stream, **parameters)
-        assert stream.bounds == probe.bounds
 
 
 def dense(nodes, entries):

@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import networkx as nx
 import numpy as np
-import philox
 import pytest
+from enumeration import outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,27 +162,14 @@ def test_large_tori_and_hypercubes_take_a_fourier_transform():
 # --- rounds drawn at random -------------------------------------------------------------------------------------------
 
 
-class Scripted(philox.Stream):
-    """A stream whose draws are given; those that are missing are 0, and all are noted with their bounds."""
-
-    def __init__(self, script):
-        self.script, self.bounds = list(script), []
-
-    def below(self, bound):
-        self.bounds.append(bound)
-        return self.script[len(self.bounds) - 1] if len(self.bounds) <= len(self.script) else 0
-
-
-def outcomes(name, nodes, parameters):
-    """Give everything that a sampler can draw, all equally likely."""
-    probe = Scripted([])
-    philox.SAMPLERS[name](nodes, probe, **parameters)
-    scripts = list(itertools.product(*map(range, probe.bounds)))
-    for script in scripts:
+def matrices(name, nodes, parameters):
+    """Give everything that a sampler can draw, with its probability."""
+    drawn = list(outcomes(name, nodes, parameters))
+    for entries in drawn:
         W = np.zeros((nodes, nodes))
-        for entry, weight in philox.SAMPLERS[name](nodes, Scripted(script), **parameters).items():
+        for entry, weight in entries.items():
             W[entry] = float(weight)
-        yield 1 / len(scripts), W
+        yield 1 / len(drawn), W
 
 
 @pytest.mark.parametrize(
@@ -205,7 +192,7 @@ def outcomes(name, nodes, parameters):
 def test_samplers_against_everything_that_they_can_draw(name, nodes, parameters, method):
     # The walk is linear in the outer product of a round with itself: merge equal rounds.
     steps = {}
-    for p, W in outcomes(name, nodes, parameters):
+    for p, W in matrices(name, nodes, parameters):
         steps[W.tobytes()] = (steps.get(W.tobytes(), (0, W))[0] + p, W)
     kind = Drawn(nodes, name, parameters, 0)
     for found in neighbours_by_decay(kind, [0.0, 0.8]):

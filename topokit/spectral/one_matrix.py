@@ -235,8 +235,9 @@ def _by_symbol(W: sparse.csr_array, shape: tuple[int, ...], symmetric: bool) -> 
         if symbol.size > 1 and abs(symbol[0]) <= SUMS:
             ends = float(symbol[1:].real.max()), float(symbol[1:].real.min())
         if mode and symbol[mode].real > 0:
-            # The mode's distance from the row sum, which may be off by more than the gap.
-            gap = mode_gap(W, shape, mode) - float(symbol[0].real) if abs(symbol[0]) > 0 else mode_gap(W, shape, mode)
+            # A mode's distance from the row sum is its gap where that is 1; rounding of the transform does not count.
+            off = float(symbol[0].real)
+            gap = mode_gap(W, shape, mode) - (off if abs(off) > error else 0.0)
     bounds = up_to_rounding(norm, "Fourier transform", error)
     return put_together(norm, bounds, True, "circulant" if len(shape) == 1 else "Fourier", gap=gap, ends=ends)
 

@@ -42,11 +42,6 @@ class Grounded:
         factors: Any = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0, options=options)
         return cls(laplacian.shape[0], factors)
 
-    def pseudo_inverse(self, x: FloatArray) -> FloatArray:
-        """Apply the pseudo-inverse of the Laplacian to a vector."""
-        y = np.append(0, self.factors.solve((x.ravel() - x.mean())[1:]))
-        return np.asarray(y - y.mean(), dtype=np.float64)
-
     def inverse_at(self, u: IntArray, v: IntArray) -> tuple[FloatArray, FloatArray]:
         """Give the diagonal of the grounded inverse, and its entries at edges (u, v); those of node 0 are 0.
 
