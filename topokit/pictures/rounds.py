@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawing", "chosen_rounds", "draw_round", "drawing_words", "plot_graph", "prepare"]
 
+APART = 1.12  # sides of a panel from one to the next
 MAX_ROUNDS_DRAWN = 24  # of a schedule that is alone
 MAX_RANDOM_DRAWN = 4  # of a schedule without a period
 MAX_ROUNDS_ASKED = 60
@@ -153,14 +154,16 @@ def _composed(named: dict[str, Schedule] | Schedules, drawings: dict[str, Drawin
     flat = longest == 1
     columns = even_columns(len(drawings)) if flat else even_columns(longest, 5)
     side = _panel_side(columns, max(schedule.nodes for schedule in schedules.values()))
-    room = side if flat and len(drawings) > 1 else columns * side
+    # Nodes of one round must not seem to belong to the next.
+    pitch = side if columns == 1 else APART * side
+    room = pitch if flat and len(drawings) > 1 else columns * pitch
     titles = {label: fitted(label, room - 0.25, 11) for label in drawings}
     title = 0.22 + 0.19 * max(text.count("\n") for text in titles.values())
     under = 0.05 if flat else 0.3
     blocks = [range(len(drawings))] if flat else [range(len(drawing.rounds)) for drawing in drawings.values()]
     row_counts = [ceil(len(block) / columns) for block in blocks]
     row_heights = [side + under + (title if flat or not row else 0.0) for rows in row_counts for row in range(rows)]
-    width = columns * side
+    width = columns * pitch
     caption = fitted(drawing_words(list(drawings.values())), width - 0.2, 8, lines=6)
     bottom = 0.16 * (caption.count("\n") + 1) + 0.12
     height = sum(row_heights) + bottom
@@ -171,7 +174,7 @@ def _composed(named: dict[str, Schedule] | Schedules, drawings: dict[str, Drawin
 
     def add_panel(row: int, column: int, headed: bool) -> Axes:
         top = tops[row] - (title if headed else 0.0)
-        place = (column * side / width, (top - side) / height, side / width, side / height)
+        place = ((column * pitch + (pitch - side) / 2) / width, (top - side) / height, side / width, side / height)
         return figure.add_axes(place)
 
     row = 0
@@ -182,7 +185,7 @@ def _composed(named: dict[str, Schedule] | Schedules, drawings: dict[str, Drawin
             axes = add_panel(row + at // columns, at % columns, headed=flat or position < columns)
             draw_round(axes, drawing, edges, side)
             if position == 0:
-                axes.set_title(titles[label], x=0.12 / side, pad=2, parse_math=False)
+                axes.set_title(titles[label], x=(0.12 - (pitch - side) / 2) / side, pad=2, parse_math=False)
             if schedule.period != 1:
                 part = schedule.period is not None and schedule.period > len(drawing.rounds)
                 axes.set_xlabel(f"round {t}" + (f" of {schedule.period}" if part else ""), fontsize=9, labelpad=1)
