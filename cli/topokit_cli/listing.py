@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import shutil
+import textwrap
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,8 +52,13 @@ def list_names(
       topokit list weights --json
       topokit list algorithms
 
+    Of algorithms: what each needs of a schedule, the models that a node keeps besides its parameters, gradient and
+    optimizer's state, the models in each message that it sends (how many messages there are in a round, topokit analyze
+    tells of the schedule), the options of topokit train that it alone has a use for, and its source.
+
     With --json, standard output is an array of objects with the keys name and summary, and more for topologies and
-    weights (kind, sizes, degree, period, exact, directed, parameters with their defaults, weights, source).
+    weights (kind, sizes, degree, period, exact, directed, parameters with their defaults, weights, source) and for
+    algorithms (needs, kept, kept_for, memory, sent, traffic, options, source).
     """
     if name is not None and what is not What.topologies:
         raise typer.BadParameter("only topologies are described one by one", param_hint="'NAME'")
@@ -68,6 +76,8 @@ def list_names(
             ],
         )
         out.note("topokit list topologies NAME tells what it is and its parameters")
+    elif what is What.algorithms:
+        _tell_algorithms(entries)
     else:
         width = max(len(entry["name"]) for entry in entries)
         for entry in entries:
@@ -96,14 +106,42 @@ def _describe(entry: dict[str, Any]) -> None:
         out.text(f"  -p {name}={'...' if value is None else value}  {text}")
 
 
+def _tell_algorithms(entries: list[dict[str, Any]]) -> None:
+    labels = {"needs": "needs", "memory": "memory", "traffic": "bytes", "options": "options", "source": "source"}
+    width = min(max(shutil.get_terminal_size().columns, 60), 120)
+    for number, entry in enumerate(entries):
+        if number:
+            out.text()
+        out.text(entry["name"])
+        out.text(textwrap.fill(entry["summary"], width, initial_indent="  ", subsequent_indent="  "))
+        for key, label in labels.items():
+            text = ", ".join(entry[key]) if key == "options" else entry[key]
+            if text:
+                out.text(_paragraph(f"  {label:<9}", text, width))
+    out.note("memory is what a node keeps besides its parameters, its gradient and the state of its optimizer")
+
+
+def _paragraph(label: str, text: str, width: int) -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
 def _entries(what: What) -> list[dict[str, Any]]:
     if what is What.topologies:
         return _topologies()
     if what is What.weights:
         return _weights()
+    if what is What.algorithms:
+        return _algorithms()
     from topokit_trainer import catalog
 
-    names = {What.algorithms: catalog.ALGORITHMS, What.datasets: catalog.DATASETS, What.models: catalog.MODELS}[what]
+    names = {What.datasets: catalog.DATASETS, What.models: catalog.MODELS}[what]
     return [{"name": name, "summary": summary} for name, summary in names.items()]
 
 
@@ -139,4 +177,18 @@ def _weights() -> list[dict[str, Any]]:
     return [
         {"name": entry.name, "summary": entry.summary, "exact": entry.exact, "source": entry.source}
         for entry in weightings().values()
+    ]
+
+
+def _algorithms() -> list[dict[str, Any]]:
+    from topokit_trainer.catalog import ALGORITHMS
+    from topokit_trainer.config import OWNERS, flag
+
+    return [
+        {
+            "name": name,
+            **asdict(facts),
+            "options": [flag(option) for option, owners in OWNERS.items() if name in owners],
+        }
+        for name, facts in ALGORITHMS.items()
     ]

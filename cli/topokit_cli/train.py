@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import fields, replace
 from enum import Enum
@@ -38,12 +39,16 @@ def train_command(
       topokit train schedule.json --steps 200 --out run
       topokit train schedule.json --partition dirichlet --alpha 0.1 --momentum 0.9
       topokit train schedule.json --processes 4 --order awc --out run
+      topokit train schedule.json --search-active --steps 500 --out search
       torchrun --nproc-per-node 4 -m topokit_trainer schedule.json --out run
 
     A run that was interrupted goes on when the same command is given again. With --json, standard output is the last
     evaluation as one object.
     """
     config = config_from_arguments({name: _plain(value) for name, value in options.items()})
+    if config.search_active:
+        _search(schedule, config, processes, as_json)
+        return
     if processes == 1:
         from topokit_trainer.launch import run_schedule
 
@@ -58,6 +63,33 @@ def train_command(
         from topokit_trainer.telemetry import read_metrics
 
         _show(config.out.name if config.out else schedule, read_metrics(folder)[-1], as_json)
+
+
+def _search(schedule: str, config: TrainConfig, processes: int, as_json: bool) -> None:
+    from topokit_trainer.launch import run_schedule
+
+    with TemporaryDirectory() as scratch:
+        folder = config.out or Path(scratch, "run")
+        running = config if config.out else replace(config, out=folder, checkpoint_every=0)
+        if processes == 1:
+            run_schedule(schedule, running, out.note)
+        else:
+            _start(schedule, running, processes)
+        found = json.loads((folder / "search.json").read_text())
+    if as_json:
+        out.json(found)
+        return
+    best = found["best"]
+    rows = [
+        [f"{c['active']}{' *' if c['active'] == best else ''}", c["accuracy"], c["loss"], c["consensus_distance"]]
+        for c in found["candidates"]
+    ]
+    out.table(("active nodes", "accuracy", "loss", "consensus"), rows)
+    out.note(f"* least loss: {best} of {found['nodes']} nodes active, mixing by {found['inner']}")
+    if config.out:
+        out.note(
+            f"{config.out / 'schedule.json'} is the schedule with {best}; averaged-model.pt beside it is its model"
+        )
 
 
 def _start(schedule: str, config: TrainConfig, processes: int) -> None:

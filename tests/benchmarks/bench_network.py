@@ -114,7 +114,7 @@ def _messages(world: World, schedule: Schedule, t: int, size: int) -> Callable[[
 def _exchange(world: World, schedule: Schedule, t: int, size: int) -> Callable[[], Any]:
     exchange, plan = Exchange(world), plan_round(schedule.round(t), world.rank, world.size)
     stack = torch.zeros((1, size // 4))
-    return lambda: exchange.start(plan, [stack]).wait()
+    return lambda: exchange.start([(plan.route, [stack])]).wait()
 
 
 def _tree_allreduce(world: World, values: torch.Tensor) -> None:

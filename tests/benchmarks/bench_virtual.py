@@ -87,7 +87,7 @@ def measure(model, batch, nodes, device, repetitions):
             synchronize(device)
             if repetition:
                 times[name].append((time.perf_counter() - start) / STEPS)
-    trainer.nodes.losses.clear()
+    trainer.nodes.losses.reset()
     nodes_, one_, loop_ = (np.array(times[name]) for name in ("nodes", "one", "loop"))
     return {
         "model": model,

@@ -20,6 +20,8 @@ _context.set_forkserver_preload(
         "topokit_trainer.loop",
         "topokit_trainer.mixing_kernel",
         "topokit.designer",
+        "topokit_trainer.search",
+        "torch._dynamo",  # what optimizers import at their first step: a second and more in every rank
     ]
 )
 

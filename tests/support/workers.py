@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from problems import blobs, linear
+from torch.nn.functional import cross_entropy
 
 from topokit.errors import InputError, TopokitError
 from topokit.matrix import MixingMatrix
@@ -15,9 +19,21 @@ from topokit.schedule import Schedule
 from topokit_trainer import TrainConfig, Trainer
 from topokit_trainer.exchange import Exchange, plan_round
 from topokit_trainer.measure import Measurement, MeasureSettings, run_measurement
+from topokit_trainer.nodes import Nodes
+from topokit_trainer.search import search_active
 from topokit_trainer.world import open_world
 
-__all__ = ["failing_setup", "final_parameters", "lose_a_rank", "measure_here", "mix_once", "train_all"]
+__all__ = [
+    "failing_setup",
+    "final_parameters",
+    "idle_while_others_work",
+    "lose_a_rank",
+    "measure_here",
+    "mix_once",
+    "search_here",
+    "tokens_of_all",
+    "train_all",
+]
 
 
 def final_parameters(trainer: Trainer) -> np.ndarray:
@@ -25,15 +41,78 @@ def final_parameters(trainer: Trainer) -> np.ndarray:
     return torch.cat([s.detach().double() for s in trainer.nodes.stacks.stacks], dim=1).cpu().numpy()
 
 
-def train_all(runs: list[tuple[Schedule, TrainConfig]], parts: dict[str, Any] | None = None) -> list[Any]:
-    """Train several times in one world; give (final parameters, evaluations) of each."""
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+def _break_off(trainer: Trainer, before: int) -> None:
+    step = trainer.algorithm.step
+
+    def breaking(nodes: Nodes, number: int) -> None:
+        if number == before:
+            raise KilledError
+        step(nodes, number)
+
+    trainer.algorithm.step = breaking  # type: ignore[method-assign]
+
+
+def train_all(
+    runs: list[tuple[Schedule, TrainConfig]], parts: dict[str, Any] | None = None, stop_after: int | None = None
+) -> list[Any]:
+    """Train several times in one world; give (final parameters, evaluations) of each.
+
+    With `stop_after` a run breaks off, as if all ranks were killed, before the step of that number.
+    """
     results = []
     with open_world(runs[0][1]) as world:
         for schedule, config in runs:
             trainer = Trainer(schedule, config, world, **(parts or {}))
+            if stop_after is not None:
+                _break_off(trainer, stop_after)
+                with suppress(KilledError):
+                    trainer.run()
+                continue
             metrics = trainer.run().metrics
             results.append((final_parameters(trainer), metrics))
     return results
+
+
+def tokens_of_all(runs: list[tuple[Schedule, TrainConfig]], parts: dict[str, Any]) -> list[Any]:
+    """Train several times in one world; give (parameters by token, evaluations) of each."""
+    results = []
+    with open_world(runs[0][1]) as world:
+        for schedule, config in runs:
+            trainer = Trainer(schedule, config, world, **parts)
+            metrics = trainer.run().metrics
+            rows = final_parameters(trainer)
+            results.append(({token: rows[row] for row, token in enumerate(trainer.nodes.keys)}, metrics))
+    return results
+
+
+def slow_cross_entropy(seconds: float) -> Any:
+    """Give a loss that takes its time without using the processor."""
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            time.sleep(seconds)
+        return cross_entropy(outputs, targets)
+
+    return loss
+
+
+def idle_while_others_work(schedule: Schedule, config: TrainConfig, seconds: float) -> tuple[float, float]:
+    """Train with steps that take some seconds; give this rank's wall-clock and processor time."""
+    with open_world(config) as world:
+        trainer = Trainer(schedule, config, world, model=linear, data=blobs(), loss=slow_cross_entropy(seconds))
+        wall, busy = time.perf_counter(), time.process_time()
+        trainer.run()
+        return time.perf_counter() - wall, time.process_time() - busy
+
+
+def search_here(schedule: Schedule, config: TrainConfig) -> list[Any]:
+    """Search for the number of active nodes; give the candidates."""
+    with open_world(config) as world:
+        return search_active(schedule, config, world, model=linear, data=blobs()).candidates
 
 
 def mix_once(matrices: list[MixingMatrix], values: np.ndarray, overlapped: bool = False) -> list[np.ndarray]:
@@ -45,7 +124,7 @@ def mix_once(matrices: list[MixingMatrix], values: np.ndarray, overlapped: bool 
             plan = plan_round(matrix, world.rank, world.size)
             local = world.nodes_of(world.rank, matrix.nodes)
             x = torch.from_numpy(values[local.start : local.stop].copy())
-            (received,) = exchange.start(plan, [x]).wait()
+            (received,) = exchange.start([(plan.route, [x])]).wait()
             if overlapped:
                 x += plan.operator.correction(x, received)
             else:

@@ -222,7 +222,7 @@ def test_a_last_round_cut_short_is_counted(order, rounds):
 
 @pytest.mark.parametrize("local_steps", [1, 4])
 def test_nothing_is_saved_while_a_round_is_under_way(local_steps):
-    algorithm = make_algorithm(settings(order="awc", local_steps=local_steps))
+    algorithm = make_algorithm(settings(algorithm="dsgd", order="awc", local_steps=local_steps))
     trainer = Trainer(design("ring", 4), settings(order="awc", local_steps=local_steps), model=linear, data=blobs())
     trainer.algorithm = algorithm
     for step in range(8):
@@ -236,7 +236,7 @@ def test_column_stochastic_schedules_are_refused(order):
     W = MixingMatrix.from_matrix(np.array([[0.5, 0.25, 0.0], [0.5, 0.5, 0.5], [0.0, 0.25, 0.5]]))
     schedule = Schedule.cyclic([W], mixing="column-stochastic")
     with pytest.raises(InputError, match="D-SGD needs doubly stochastic mixing, schedule-3 is column-stochastic"):
-        Trainer(schedule, settings(order=order), model=linear, data=blobs())
+        Trainer(schedule, settings(algorithm="dsgd", order=order), model=linear, data=blobs())
     result = train(schedule, settings(algorithm="allreduce", steps=2), model=linear, data=blobs())
     assert result.final["round"] == 0
 
@@ -251,7 +251,7 @@ def test_column_stochastic_schedules_are_refused(order):
 )
 def test_kinds_that_dsgd_cannot_run_are_refused(rule, words):
     with pytest.raises(InputError, match=words):
-        Trainer(Schedule.of(rule), settings(), model=linear, data=blobs())
+        Trainer(Schedule.of(rule), settings(algorithm="dsgd"), model=linear, data=blobs())
 
 
 def test_allreduce_of_an_optimizer_with_a_closure_is_refused_before_training():

@@ -119,7 +119,9 @@ def state_of(trainer):
     return (
         final_parameters(trainer).tobytes(),
         {name: b.numpy().tobytes() for name, b in nodes.stacks.buffers.items()},
-        nodes.messages_sent,
+        nodes.bytes_per_node,
+        nodes.exchange.bytes_sent,
+        nodes.losses.count,
     )
 
 
@@ -294,20 +296,24 @@ def test_what_does_not_decide_the_trajectory_may_change(tmp_path):
 @pytest.mark.parametrize("damage", ["cut off", "scrambled", "empty", "gone"])
 def test_damaged_checkpoints_are_named(tmp_path, damage):
     trainer_for(tmp_path).run()
-    (file,) = (tmp_path / "checkpoints" / "step-00000020").glob("nodes-*.pt")
+    (file,) = (tmp_path / "checkpoints" / "step-00000020").glob("rank-*.pt")
     whole = file.read_bytes()
     if damage == "gone":
         file.unlink()
     else:
         file.write_bytes({"cut off": whole[:-500], "scrambled": b"x" * len(whole), "empty": b""}[damage])
-    place = "step-00000020 holds no state of node 0" if damage == "gone" else r"nodes-0-5\.pt cannot be read"
-    with pytest.raises(InputError, match=f"{place}.*remove .*to go on from an older"):
+    with pytest.raises(
+        InputError, match=r"rank-00000\.pt cannot be read .*remove .*step-00000020 to go on from an older"
+    ):
         trainer_for(tmp_path)
     shutil.rmtree(file.parent)
     assert trainer_for(tmp_path).progress.step == 16
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", '{"version": 1}', "[]", "3", b"\xff\xfe"])
+NOWHERE = '{"version": 2, "trajectory": {}, "progress": {}}'
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"version": 1}', NOWHERE, "[]", "3", b"\xff\xfe"])
 def test_damaged_headers_are_named(tmp_path, content):
     trainer_for(tmp_path).run()
     header = tmp_path / "checkpoints" / "step-00000020" / "run.json"
@@ -319,8 +325,8 @@ def test_damaged_headers_are_named(tmp_path, content):
 def test_other_versions_are_refused(tmp_path):
     trainer_for(tmp_path).run()
     header = tmp_path / "checkpoints" / "step-00000020" / "run.json"
-    header.write_text(header.read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(InputError, match="has version 2, this topokit reads version 1"):
+    header.write_text(header.read_text().replace('"version": 2', '"version": 3'))
+    with pytest.raises(InputError, match="has version 3, this topokit reads version 2"):
         trainer_for(tmp_path)
 
 

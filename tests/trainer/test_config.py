@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from topokit.errors import InputError
-from topokit_trainer.catalog import ALGORITHMS, DATASETS, MODELS, OPTIMIZERS
+from topokit_trainer.catalog import DATASETS, MODELS, OPTIMIZERS
 from topokit_trainer.config import (
     TrainConfig,
     add_arguments,
@@ -44,8 +44,9 @@ def test_every_option_is_documented():
 
 def test_choices_are_in_the_help():
     words = {f.name: f.metadata["help"] for f in fields(TrainConfig)}
-    for name, known in (("algorithm", ALGORITHMS), ("data", DATASETS), ("model", MODELS), ("optimizer", OPTIMIZERS)):
+    for name, known in (("data", DATASETS), ("model", MODELS), ("optimizer", OPTIMIZERS)):
         assert all(choice in words[name] for choice in known)
+    assert "`topokit list algorithms`" in words["algorithm"]  # too many for a line
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1).filter(
@@ -54,8 +55,9 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), m
 POSITIVE = st.floats(1e-12, 1e12)
 ANYTHING = {
     **dict.fromkeys(("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints"), st.integers(1, 10**9)),
-    **dict.fromkeys(("weight_decay", "perturb", "lr"), st.floats(0, 1e6)),
-    **dict.fromkeys(("seed", "checkpoint_every"), st.integers(0, 10**9)),
+    **dict.fromkeys(("weight_decay", "perturb", "lr", "outer_lr"), st.floats(0, 1e6)),
+    "outer_momentum": st.floats(0, 0.99),
+    **dict.fromkeys(("seed", "checkpoint_every", "outer_every"), st.integers(0, 10**9)),
     "alpha": POSITIVE,
     "timeout": POSITIVE,
     "clip": st.none() | POSITIVE,
@@ -66,11 +68,11 @@ ANYTHING = {
     "data_path": st.none() | NAMES.map(Path),
     "out": st.none() | NAMES.map(Path),
     "device": st.sampled_from(["auto", "cpu", "cuda:1"]),
-    "overwrite": st.booleans(),
+    **dict.fromkeys(("overwrite", "search_active"), st.booleans()),
     **{
         name: st.sampled_from(get_args(hint))
         for name, hint in get_type_hints(TrainConfig).items()
-        if get_args(hint) and isinstance(get_args(hint)[0], str) and name != "order"
+        if get_args(hint) and isinstance(get_args(hint)[0], str)
     },
 }
 
@@ -78,6 +80,8 @@ ANYTHING = {
 @hypothesis_settings(max_examples=80, deadline=None)
 @given(st.fixed_dictionaries({}, optional=ANYTHING))
 def test_command_lines_lead_back_to_the_configuration(values):
+    if not values.get("outer_every"):
+        values = {name: value for name, value in values.items() if name not in ("outer_momentum", "outer_lr")}
     config = TrainConfig(**values)
     words = list(arguments_from_config(config))
     assert config_from_arguments(parser().parse_args(words)) == config
@@ -87,12 +91,23 @@ def test_command_lines_lead_back_to_the_configuration(values):
 
 def test_every_field_is_covered_by_the_round_trip():
     rest = {f.name for f in fields(TrainConfig)} - set(ANYTHING)
-    assert rest == {"algorithm", "order", "momentum"}
-    config = TrainConfig(order="awc", momentum=0.9)
+    assert rest == {"algorithm", "momentum"}
+    config = TrainConfig(algorithm="dsgd", order="awc", momentum=0.9)
     assert config_from_arguments(parser().parse_args(arguments_from_config(config))) == config
     config = TrainConfig(algorithm="allreduce")
     assert arguments_from_config(config) == ["--algorithm", "allreduce"]
     assert arguments_from_config(TrainConfig()) == []
+
+
+def test_outer_momentum_is_below_one():
+    with pytest.raises(InputError, match="--outer-momentum must be below 1, got 1"):
+        TrainConfig(outer_every=5, outer_momentum=1.0)
+
+
+@pytest.mark.parametrize("values", [{"outer_momentum": 0.9}, {"outer_lr": 0.5}])
+def test_outer_steps_have_to_be_asked_for(values):
+    with pytest.raises(InputError, match="there are none without --outer-every"):
+        TrainConfig(**values)
 
 
 def test_other_entries_of_a_command_line_are_left_alone():
@@ -105,7 +120,8 @@ def test_other_entries_of_a_command_line_are_left_alone():
         *(({name: 0}, rf"--{name.replace('_', '-')} must be at least 1, got 0") for name in
           ("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints")),
         *(({name: -1}, rf"--{name.replace('_', '-')} must be at least 0, got -1") for name in
-          ("lr", "momentum", "weight_decay", "perturb", "seed", "checkpoint_every")),
+          ("lr", "momentum", "weight_decay", "perturb", "seed", "checkpoint_every", "outer_every", "outer_momentum",
+           "outer_lr")),
         *(({name: 0}, rf"--{name} must be above 0, got 0") for name in ("alpha", "timeout", "clip", "threads")),
         *(({name: float("nan")}, rf"--{name} must be a finite number, got nan") for name in ("lr", "alpha", "clip")),
         *(({name: float("inf")}, rf"--{name} must be a finite number, got inf") for name in ("lr", "timeout")),
@@ -113,21 +129,24 @@ def test_other_entries_of_a_command_line_are_left_alone():
         ({"steps": None}, "--steps must be a whole number, got None"),
         ({"batch_size": "many"}, "--batch-size must be a whole number, got 'many'"),
         ({"lr": "fast"}, "--lr must be a number, got 'fast'"),
-        ({"order": "cta"}, "--order must be one of atc, awc; got 'cta'"),
-        ({"partition": "equal"}, "--partition must be one of iid, dirichlet; got 'equal'"),
+        ({"order": "dadam"}, "--order must be one of atc, awc, cta; got 'dadam'"),
+        ({"partition": "equal"}, "--partition must be one of iid, dirichlet, sorted; got 'equal'"),
         ({"lr_schedule": "linear"}, "--lr-schedule must be one of constant, cosine, step; got 'linear'"),
         ({"dtype": "float16"}, "--dtype must be one of float32, float64, bfloat16; got 'float16'"),
         ({"backend": "mpi"}, "--backend must be one of auto, gloo, nccl; got 'mpi'"),
         ({"gradients": "fast"}, "--gradients must be one of auto, vmap, loop; got 'fast'"),
-        ({"algorithm": "sgp"}, "--algorithm must be one of dsgd, allreduce; got 'sgp'"),
-        ({"algorithm": "own:sgp"}, "--algorithm must be one of dsgd, allreduce; got 'own:sgp'"),
+        ({"algorithm": "sgp"}, "--algorithm must be one of auto, dsgd, .*, allreduce; got 'sgp'"),
+        ({"algorithm": "own:sgp"}, "--algorithm must be one of auto, dsgd, .*, allreduce; got 'own:sgp'"),
+        ({"momentum_mixing": "global"}, "--momentum-mixing must be one of local, mixed, quasi-global; got 'global'"),
+        ({"handover": "lost"}, "--handover must be one of travel, reset; got 'lost'"),
         ({"optimizer": "lbfgs"}, "--optimizer must be one of sgd, adam, adamw; got 'lbfgs'"),
         ({"data": "cifar"}, "--data must be one of digits, mnist, or package.module:function; got 'cifar'"),
         ({"model": "vit"}, "--model must be one of mlp, cnn, or package.module:function; got 'vit'"),
         ({"data": "mnist"}, "--data mnist needs --data-path"),
         ({"optimizer": "adam", "momentum": 0.9}, "--momentum belongs to sgd; adam would ignore it"),
-        ({"algorithm": "allreduce", "order": "awc"}, "--order and --local-steps belong to dsgd"),
-        ({"algorithm": "allreduce", "local_steps": 2}, "--order and --local-steps belong to dsgd"),
+        ({"algorithm": "allreduce", "order": "awc"}, "--order belongs to dsgd; allreduce would ignore it"),
+        ({"algorithm": "allreduce", "local_steps": 2}, "--local-steps belongs to dsgd and .*; allreduce would"),
+        ({"algorithm": "push-sum", "handover": "reset"}, "--handover belongs to teleportation; push-sum would"),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_used_are_named(values, message):

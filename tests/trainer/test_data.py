@@ -16,7 +16,7 @@ from topokit.designer import design
 from topokit.errors import InputError
 from topokit_trainer import Data, TrainConfig, Trainer
 from topokit_trainer.data import NodeBatches, labels_of, load_data, read_mnist
-from topokit_trainer.partition import dirichlet_partition, iid_partition
+from topokit_trainer.partition import dirichlet_partition, iid_partition, sorted_partition
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def batches_of(dataset, nodes, local=None, dtype=torch.float64, **changes):
     nodes=st.sampled_from([1, 2, 4]),
     batch_size=st.integers(1, 3),
     seed=st.integers(0, 2**31),
-    partition=st.sampled_from(["iid", "dirichlet"]),
+    partition=st.sampled_from(["iid", "dirichlet", "sorted"]),
     steps=st.lists(st.integers(0, 200), min_size=1, max_size=8),
 )
 def test_batches_are_a_pure_function_of_seed_node_and_step(samples, nodes, batch_size, seed, partition, steps):
@@ -57,11 +57,16 @@ def test_batches_are_a_pure_function_of_seed_node_and_step(samples, nodes, batch
             assert np.array_equal(y[0].numpy(), expected[step][node] % 3)
 
 
-@pytest.mark.parametrize("partition", ["iid", "dirichlet"])
+@pytest.mark.parametrize("partition", ["iid", "dirichlet", "sorted"])
 def test_an_epoch_visits_each_sample_at_most_once(partition):
     batches = batches_of(numbered(103), 4, batch_size=4, partition=partition)
     assert batches.batches_per_epoch == 6  # 25 samples a node, the last one of which is left out of the epoch
-    share = iid_partition(103, 4, 0) if partition == "iid" else dirichlet_partition(np.arange(103) % 3, 4, 0.1, seed=0)
+    labels = np.arange(103) % 3
+    share = {
+        "iid": iid_partition(103, 4, 0),
+        "dirichlet": dirichlet_partition(labels, 4, 0.1, seed=0),
+        "sorted": sorted_partition(labels, 4),
+    }[partition]
     left_out = []
     for epoch in range(30):
         seen = np.concatenate([batches.indices(epoch * 6 + k) for k in range(6)], axis=1)
@@ -71,6 +76,31 @@ def test_an_epoch_visits_each_sample_at_most_once(partition):
             left_out.append((node, *(set(share[node]) - set(seen[node]))))
     assert len(set(left_out)) > 40, "another sample is left out in another epoch"
     assert not np.array_equal(batches.indices(0), batches.indices(6))
+
+
+@hypothesis_settings(max_examples=40, deadline=None)
+@given(
+    wanted=st.lists(st.tuples(st.integers(2, 5), st.integers(0, 60)), min_size=1, max_size=9),
+    whole=st.booleans(),
+)
+def test_batches_of_some_nodes_each_of_its_own_number(wanted, whole):
+    """As algorithms ask for them in which few nodes are active, and nodes have taken unlike numbers of steps."""
+    dataset = numbered(70) if whole else Subset(numbered(70), range(70))
+    batches = batches_of(dataset, 6, range(2, 6), batch_size=3)
+    nodes, numbers = zip(*wanted, strict=True)
+    x, y = batches.of(nodes, numbers)
+    everyone = batches_of(numbered(70), 6, batch_size=3)
+    expected = np.stack([everyone.indices(number)[node] for node, number in wanted])
+    assert x.shape == (len(wanted), 3, 1)
+    assert np.array_equal(x[:, :, 0].numpy(), expected)
+    assert np.array_equal(y.numpy(), expected % 3)
+    assert np.array_equal(batches.samples(*wanted[0]), expected[0])
+
+
+def test_batches_of_one_step_are_those_of_all_local_nodes():
+    batches = batches_of(numbered(70), 6, range(2, 6), batch_size=3)
+    for mine, theirs in zip(batches(11), batches.of([2, 3, 4, 5], [11] * 4), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_seeds_give_other_batches():

@@ -79,11 +79,39 @@ def test_samples_count_alike_however_they_are_chunked(wrap, chunk):
     test = wrap(trainer.data.test)
     assert len(test) == 31
     evaluator = Evaluator(
-        nodes.stacks, nodes.engine, nn.functional.cross_entropy, 4, test, trainer.world, torch.float64, chunk
+        nodes.stacks, nodes.engine, nn.functional.cross_entropy, test, trainer.world, torch.float64, chunk
     )
     x, y = (t.numpy() for t in trainer.data.test.tensors)
-    found, expected = evaluator(), figures(final_parameters(trainer), x, y)
+    found, expected = evaluator({"": nodes.uniform})[""], figures(final_parameters(trainer), x, y)
     assert vars(found) == pytest.approx(expected, rel=1e-12 if wrap is not Plain else 1e-6)
+
+
+@pytest.mark.parametrize("gradients", ["loop", "vmap"])
+def test_several_averages_each_of_its_own_nodes(gradients):
+    trainer = Trainer(design("ring", 6), settings(perturb=1.0, gradients=gradients), model=linear, data=blobs())
+    shares = {
+        "uneven": [0.3, 0.1, 0.2, 0.15, 0.05, 0.2],
+        "two of them": [0, 0.5, 0, 0, 0.5, 0],
+        "one": [0, 0, 0, 1, 0, 0],
+    }
+    found = trainer.evaluator({name: torch.tensor(w, dtype=torch.float64) for name, w in shares.items()})
+    assert list(found) == list(shares)
+    X = final_parameters(trainer)
+    x, y = (t.numpy() for t in trainer.data.test.tensors)
+    for name, weights in shares.items():
+        w, part = np.array(weights), np.array(weights) > 0
+        expected = figures(X[part], x, y)  # of the nodes that count, one by one
+        expected["loss"], expected["accuracy"] = loss_and_accuracy(w @ X, x, y)
+        expected["consensus_distance"] = np.sqrt(np.mean(np.sum((X[part] - w @ X) ** 2, axis=1)))
+        assert vars(found[name]) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    # A single model is that of all nodes, also of those that have no share in it.
+    weights = torch.tensor(shares["one"], dtype=torch.float64)
+    alone, expected = vars(trainer.evaluator({"": weights})[""]), figures(X, x, y)
+    expected["loss"], expected["accuracy"] = loss_and_accuracy(X[3], x, y)
+    expected["consensus_distance"] = np.sqrt(np.mean(np.sum((X - X[3]) ** 2, axis=1)))
+    assert alone == pytest.approx(expected, rel=1e-12)
+    mean = trainer.evaluator.load_average(torch.tensor(shares["uneven"], dtype=torch.float64))
+    assert np.abs(np.concatenate([m.numpy() for m in mean]) - np.array(shares["uneven"]) @ X).max() < 1e-15
 
 
 def test_the_training_loss_is_the_mean_since_the_last_evaluation():

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from own_schedules import own_schedules
 from problems import CLASSES, FEATURES, blobs, image_blobs, settings
 from torch import nn, optim
 from workers import final_parameters
 
 from topokit.designer import design, design_matrix
 from topokit_trainer import Trainer
+from topokit_trainer.catalog import ALGORITHMS
 from topokit_trainer.exchange import plan_round
 from topokit_trainer.models import cnn, mlp
 
@@ -41,7 +43,10 @@ def world_on(device):
 def agree(runs, tolerance):
     (first, here), (second, there) = runs
     expected = final_parameters(first)
-    assert np.abs(expected - expected[0]).max() > 1e-4, "nodes should differ for the comparison to say something"
+    same = first.config.algorithm == "allreduce"
+    assert same or np.abs(expected - expected[0]).max() > 1e-4, (
+        "nodes should differ for the comparison to say something"
+    )
     assert np.abs(final_parameters(second) - expected).max() <= tolerance * np.abs(expected).max()
     for a, b in zip(here, there, strict=True):
         for key in ("loss", "node_loss_worst", "consensus_distance", "contraction", "bytes_sent_per_node"):
@@ -69,6 +74,77 @@ def test_runs_agree_with_the_cpu(name, gradients, topology, order):
         "lr_schedule": "step",
     }
     agree([run(device, design(topology, 4), *MODELS[name], **changes) for device in ("cpu", "cuda")], 1e-9)
+
+
+OWN = own_schedules(8, active=4)
+VARIANTS = {
+    **{name: {"algorithm": name} for name in ALGORITHMS},
+    "cta": {"algorithm": "dsgd", "order": "cta"},
+    "mixed momentum": {"algorithm": "dsgd", "momentum_mixing": "mixed"},
+    "quasi-global momentum": {"algorithm": "dsgd", "momentum_mixing": "quasi-global", "local_steps": 2},
+    "outer steps": {"algorithm": "dsgd", "outer_every": 4, "outer_momentum": 0.7},
+    "outer steps of push-sum": {"algorithm": "push-sum", "outer_every": 4},
+    "relay, local steps": {"algorithm": "relay-sgd", "local_steps": 3},
+    "teleportation, reset": {"algorithm": "teleportation", "handover": "reset", "local_steps": 2},
+}
+
+
+@pytest.mark.parametrize("gradients", ["vmap", "loop"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_algorithm_agrees_with_the_cpu(variant, gradients):
+    changes = {
+        "steps": 50,
+        "eval_every": 10,
+        "gradients": gradients,
+        "lr": 0.05,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
+        "partition": "sorted",
+        **VARIANTS[variant],
+    }
+    schedule = OWN[changes["algorithm"]]
+    agree([run(device, schedule, *MODELS["mlp"], **changes) for device in ("cpu", "cuda")], 1e-9)
+
+
+@pytest.mark.parametrize("inner", ["ring", "one-peer-exponential"])
+def test_four_tokens_travel_among_sixteen_nodes_as_on_the_cpu(inner):
+    schedule = design("teleportation", 16, active=[4], inner=inner, seed=2)
+    changes = {"steps": 60, "eval_every": 20, "momentum": 0.9, "batch_size": 2, "gradients": "vmap"}
+    runs = [run(device, schedule, *MODELS["mlp"], **changes) for device in ("cpu", "cuda")]
+    agree(runs, 1e-9)
+    nodes = runs[1][0].nodes
+    assert nodes.stacks.rows == 4
+    assert all(stack.shape[0] == 4 and stack.is_cuda for stack in nodes.stacks.wide), "memory for the active ones only"
+
+
+@pytest.mark.parametrize("algorithm", ["dsgd", "gradient-tracking", "teleportation"])
+def test_hundreds_of_nodes_take_their_steps_at_once(algorithm):
+    schedules = {
+        "dsgd": design("exponential", 256),
+        "gradient-tracking": design("one-peer-exponential", 256),
+        "teleportation": design("teleportation", 256, active=[64], inner="one-peer-exponential"),
+    }
+    changes = {"algorithm": algorithm, "steps": 10, "batch_size": 2, "gradients": "vmap", "momentum": 0.9, "lr": 0.05}
+    parts = (schedules[algorithm], MODELS["mlp"][0], lambda: blobs(1000))
+    runs = [run(device, *parts, **changes) for device in ("cpu", "cuda")]
+    agree(runs, 1e-9)
+    assert runs[1][0].nodes.engine.name == "vmap"
+
+
+@pytest.mark.parametrize("round_too", [False, True])
+def test_as_many_operations_for_256_nodes_as_for_16(round_too):
+    counts = []
+    for n in (16, 256):
+        changes = {"steps": 3, "batch_size": 2, "gradients": "vmap", "momentum": 0.9}
+        trainer, _ = run("cuda", design("one-peer-exponential", n), MODELS["mlp"][0], lambda: blobs(1000), **changes)
+        trainer.nodes.measure = False  # rounds that end at an evaluation look at every node
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as watched:
+            trainer.nodes.descend(3)
+            if round_too:
+                trainer.nodes.mix(3)
+            torch.cuda.synchronize()
+        counts.append(sum(event.count for event in watched.key_averages()))
+    assert 0 < counts[1] <= 1.2 * counts[0]
 
 
 OPTIMIZERS = {

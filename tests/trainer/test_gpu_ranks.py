@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from own_schedules import own_schedules
 from ranks import run_ranks
-from workers import final_parameters, train_all
+from workers import final_parameters, tokens_of_all, train_all
 
 from topokit.designer import design
 from topokit_trainer import TrainConfig, Trainer
@@ -18,6 +19,10 @@ RUNS = [
     (design(name, 4), replace(CONFIG, order=order))
     for name in ("ring", "one-peer-exponential")
     for order in ("atc", "awc")
+] + [
+    (schedule, replace(CONFIG, algorithm=name))
+    for name, schedule in own_schedules(4, active=2).items()
+    if name != "teleportation"  # whose models are on one rank or another
 ]
 
 
@@ -37,6 +42,19 @@ def test_gloo_ranks_share_one_device(size):
     for number, alone in enumerate(virtual()):
         together = np.concatenate([rank[number][0] for rank in ranks])
         assert np.abs(together - alone).max() <= 1e-9 * np.abs(alone).max()
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("size", [8, 2])
+def test_tokens_travel_between_ranks_of_one_device(size):
+    schedule = own_schedules(8, active=4)["teleportation"]
+    alone = Trainer(schedule, replace(CONFIG, device="cpu"))
+    alone.run()
+    ranks = run_ranks(tokens_of_all, size, [(schedule, CONFIG)], {}, timeout=100)
+    together = {token: row for rank in ranks for token, row in rank[0][0].items()}
+    assert sorted(together) == [0, 1, 2, 3]
+    for token, expected in enumerate(final_parameters(alone)):
+        assert np.abs(together[token] - expected).max() <= 1e-9 * np.abs(expected).max()
 
 
 @pytest.mark.dist

@@ -107,7 +107,7 @@ def separate_models(stacks):
 
 def choose(wanted, stacks, batch, loss=cross_entropy, **options):
     traits = model_traits(stacks.template, batch[0][0])
-    return choose_engine(wanted, stacks, loss, traits, batch, seed=0, first_node=0, **options)
+    return choose_engine(wanted, stacks, loss, traits, batch, seed=0, keys=lambda: range(100), **options)
 
 
 @pytest.mark.parametrize("engine", [LoopGradients, VmapGradients])
@@ -296,9 +296,7 @@ def nodes_of(trainer, local):
     batches = type(whole.batches)(
         trainer.data.train, trainer.schedule.nodes, local, config, torch.device("cpu"), torch.float64
     )
-    engine, _ = choose_engine(
-        "auto", stacks, cross_entropy, traits, batches(0), seed=config.seed, first_node=local.start
-    )
+    engine, _ = choose_engine("auto", stacks, cross_entropy, traits, batches(0), seed=config.seed, keys=lambda: local)
     return Nodes(stacks, engine, whole.optimizer, batches, trainer.schedule, trainer.world)
 
 

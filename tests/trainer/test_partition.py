@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from topokit_trainer.partition import dirichlet_partition, iid_partition
+from topokit_trainer.partition import dirichlet_partition, iid_partition, sorted_partition
 
 CLASSES = 10
 LABELS = np.repeat(np.arange(CLASSES), 200)
@@ -17,10 +17,12 @@ LABELS = np.repeat(np.arange(CLASSES), 200)
 def deal(kind, labels, nodes, seed, alpha=0.5):
     if kind == "iid":
         return iid_partition(labels.size, nodes, seed)
+    if kind == "sorted":
+        return sorted_partition(labels, nodes)
     return dirichlet_partition(labels, nodes, alpha, seed)
 
 
-@pytest.mark.parametrize("kind", ["iid", "dirichlet"])
+@pytest.mark.parametrize("kind", ["iid", "dirichlet", "sorted"])
 @hypothesis_settings(max_examples=60, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 5), min_size=1, max_size=120).map(np.array),
@@ -83,3 +85,20 @@ def test_alpha_is_as_skewed_as_documented(alpha, classes):
 def test_labels_need_not_be_consecutive():
     labels = np.array([-5, 100, 100, -5, 7, 7, 7, -5])
     assert sorted(dirichlet_partition(labels, 2, 1.0, seed=0).ravel()) == list(range(8))
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(labels=st.lists(st.integers(-3, 5), min_size=1, max_size=120).map(np.array), nodes=st.integers(1, 12))
+def test_sorted_shares_are_cut_from_the_samples_in_order_of_label(labels, nodes):
+    line = sorted_partition(labels, nodes).ravel()
+    kept = sorted((label, number) for number, label in enumerate(labels.tolist()))[: line.size]
+    assert [(labels[number], number) for number in line.tolist()] == kept
+
+
+def test_sorted_shares_are_as_unlike_as_can_be():
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(LABELS)
+    assert all(np.unique(labels[share]).size == 1 for share in sorted_partition(labels, 20))
+    shares = sorted_partition(labels, 24)
+    assert max(np.unique(labels[share]).size for share in shares) == 2
+    assert distance_from_uniform(labels, shares) > distance_from_uniform(labels, deal("dirichlet", labels, 24, 0, 0.01))

@@ -109,7 +109,51 @@ def test_modules_share_memory_with_their_rows(make):
         for name, p in module.named_parameters():
             assert p.data_ptr() == stacks.views(stacks.stacks)[name][row].data_ptr()
             assert p.grad.data_ptr() == stacks.views(stacks.gradients)[name][row].data_ptr()
-    assert stacks.modules is stacks.modules
+    assert all(a is b for a, b in zip(stacks.modules, stacks.modules, strict=True)), "made once"
+
+
+def two_groups(model):
+    return [[n for n, p in model.named_parameters() if (p.ndim > 1) is wanted] for wanted in (True, False)]
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_copies_lie_below_the_rows_that_are_trained(copies):
+    model = mlp()
+    stacks = NodeStacks(model, 4, two_groups(model), copies=copies)
+    for stack, wide in zip(stacks.stacks, stacks.wide, strict=True):
+        assert wide.shape == (4 * copies, stack.shape[1])
+        assert torch.equal(wide, stack.detach()[:1].expand_as(wide)), "all copies start from the model"
+        assert wide.data_ptr() == stack.data_ptr()
+        wide[1] = 5.0
+        assert torch.all(stack[1] == 5.0), "the first rows are the stack itself"
+        wide[4:] = 7.0
+        assert not torch.any(stack == 7.0)
+    assert stacks.bytes_per_node == sum(4 * stack.shape[1] for stack in stacks.stacks)
+
+
+def test_rows_that_are_not_in_use_keep_their_memory():
+    model = mlp()
+    stacks = NodeStacks(model, 4, two_groups(model))
+    for wide in stacks.wide:
+        wide.copy_(torch.arange(4.0).unsqueeze(1).expand_as(wide))
+    places = [(s.data_ptr(), g.data_ptr()) for s, g in zip(stacks.stacks, stacks.gradients, strict=True)]
+    before, objects = stacks.modules, list(stacks.stacks)
+    for rows in (2, 0, 1, 4, 3):
+        stacks.occupy(rows)
+        assert stacks.rows == rows == len(stacks.modules)
+        assert all(a is b for a, b in zip(stacks.stacks, objects, strict=True)), "optimizers hold on to them"
+        for stack, gradient, place in zip(stacks.stacks, stacks.gradients, places, strict=True):
+            assert stack.shape[0] == gradient.shape[0] == rows
+            assert stack[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0][:rows]
+            assert rows == 0 or (stack.data_ptr(), gradient.data_ptr()) == place
+        for row, module in enumerate(stacks.modules):
+            assert module is before[row]
+            for name, p in module.named_parameters():
+                assert p.data_ptr() == stacks.views(stacks.stacks)[name][row].data_ptr()
+                assert p.grad.data_ptr() == stacks.views(stacks.gradients)[name][row].data_ptr()
+    assert {name: view.shape[0] for name, view in stacks.views(stacks.stacks).items()} == dict.fromkeys(
+        ("0.weight", "0.bias", "2.weight", "2.bias"), 3
+    )
 
 
 @pytest.mark.parametrize("make", [mlp, Tied, InList, Recurrent])

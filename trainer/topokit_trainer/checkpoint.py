@@ -1,8 +1,8 @@
 """Checkpoints: per node, atomic, enough to go on along the same trajectory.
 
-A checkpoint is a folder ``step-00000100`` with one file for each rank, which holds the state of that rank's nodes by
-node number, so that a run can go on with another number of ranks. The folder gets its name when all files are on
-disk: what is there is whole.
+A checkpoint is a folder ``step-00000100`` with one file for each rank, which holds the state of that rank's nodes (or
+of the tokens that they hold) by number, so that a run can go on with another number of ranks. The folder gets its name
+when all files are on disk: what is there is whole.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from topokit_trainer.world import World
 
 __all__ = ["Checkpoints", "Progress"]
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
@@ -76,20 +76,27 @@ class Checkpoints:
         """Write a checkpoint; all ranks call this together."""
         target = self.folder / f"step-{progress.step:08d}"
         temporary = self.folder / f".{target.name}.tmp"
+        places = self.world.gather(list(nodes.keys))
         if self.world.rank == 0:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            header = {"version": VERSION, "trajectory": self.trajectory, "progress": vars(progress)}
+            header = {
+                "version": VERSION,
+                "trajectory": self.trajectory,
+                "progress": vars(progress),
+                "places": {_file_name(rank): keys for rank, keys in enumerate(places)},
+            }
             write_text(temporary / "run.json", json.dumps(header, indent=1, sort_keys=True) + "\n")
         self.world.barrier()
-        local = nodes.batches.local
+        total = nodes.losses.total
         content = {
-            "messages_sent": nodes.messages_sent,
+            "bytes_per_node": nodes.bytes_per_node,
             "bytes_sent": nodes.exchange.bytes_sent,
-            "losses": [loss.cpu() for loss in nodes.losses],
-            "nodes": {node: _node_state(nodes, row) for row, node in enumerate(local)},
+            "loss_total": None if total is None else total.cpu(),
+            "loss_count": nodes.losses.count,
+            "nodes": {key: _node_state(nodes, row) for row, key in enumerate(nodes.keys)},
         }
-        with replacing(temporary / f"nodes-{local.start}-{local.stop - 1}.pt") as file:
+        with replacing(temporary / _file_name(self.world.rank)) as file:
             torch.save(content, file)
         self.world.barrier()
         if self.world.rank == 0:
@@ -111,10 +118,12 @@ class Checkpoints:
         path = self.newest()
         if path is None:
             return None
+        header = self._header(path)
         try:
-            header = json.loads(read_bytes(path / "run.json"))
             version, trajectory, progress = header["version"], header["trajectory"], header["progress"]
-        except (ValueError, KeyError, TypeError) as error:
+            if version == VERSION:
+                header["places"]
+        except KeyError as error:
             raise InputError(f"{path / 'run.json'} is damaged; remove {path} to go on from an older one") from error
         if version != VERSION:
             raise InputError(f"{path} has version {version}, this topokit reads version {VERSION}")
@@ -135,32 +144,51 @@ class Checkpoints:
         InputError
             If a file is unreadable, nodes of this rank are missing, or the model is another one.
         """
-        path, local = self.newest(), nodes.batches.local
+        path = self.newest()
         if path is None:
             return
+        places: dict[str, list[int]] = self._header(path)["places"]
+        mine = set(nodes.keys)
+        same_ranks = len(places) == self.world.size
         found: dict[int, Any] = {}
-        files = []
-        for file in sorted(path.glob("nodes-*.pt")):
-            low, high = map(int, file.stem.split("-")[1:])
-            if high >= local.start and low < local.stop:
-                content = _read(file)
-                files.append((low, content))
-                found.update(content["nodes"])
-        missing = [node for node in local if node not in found]
-        if missing:
+        for rank, (name, keys) in enumerate(sorted(places.items())):
+            example_needed = not mine and keys and not found
+            if mine.isdisjoint(keys) and not example_needed and not (same_ranks and rank == self.world.rank):
+                continue
+            content = _read(path / name)
+            found.update(content["nodes"])
+            nodes.bytes_per_node = content["bytes_per_node"]
+            if same_ranks and rank == self.world.rank:
+                _load_counts(nodes, [content])
+        if missing := [key for key in nodes.keys if key not in found]:
             raise InputError(f"{path} holds no state of node {missing[0]}; remove it to go on from an older checkpoint")
-        _load_node_states(nodes, [found[node] for node in local])
-        files.sort(key=lambda pair: pair[0])
-        nodes.messages_sent = files[0][1]["messages_sent"]
-        nodes.exchange.bytes_sent = files[0][1]["bytes_sent"]
-        # The losses since the last evaluation, put together again, whichever ranks they were saved by.
-        offset = local.start - files[0][0]
-        together = zip(*(content["losses"] for _, content in files), strict=True)
-        rows = [torch.cat(parts)[offset : offset + len(local)] for parts in together]
-        nodes.losses = [row.to(nodes.world.device) for row in rows]
+        _load_node_states(nodes, [found[key] for key in nodes.keys], next(iter(found.values())))
+        if not same_ranks and self.world.rank == 0:  # sums over the ranks: whoever has them
+            _load_counts(nodes, [_read(path / name) for name in sorted(places)])
+
+    def _header(self, path: Path) -> dict[str, Any]:
+        try:
+            header = json.loads(read_bytes(path / "run.json"))
+        except ValueError as error:
+            raise InputError(f"{path / 'run.json'} is damaged; remove {path} to go on from an older one") from error
+        if not isinstance(header, dict):
+            raise InputError(f"{path / 'run.json'} is damaged; remove {path} to go on from an older one")
+        return header
 
     def _complete(self) -> list[Path]:
         return sorted(p for p in self.folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name))
+
+
+def _file_name(rank: int) -> str:
+    return f"rank-{rank:05d}.pt"
+
+
+def _load_counts(nodes: Nodes, contents: list[dict[str, Any]]) -> None:
+    nodes.bytes_per_node = contents[0]["bytes_per_node"]
+    nodes.exchange.bytes_sent = sum(content["bytes_sent"] for content in contents)
+    nodes.losses.count = sum(content["loss_count"] for content in contents)
+    totals = [content["loss_total"] for content in contents if content["loss_total"] is not None]
+    nodes.losses.total = sum(totals[1:], totals[0]).to(nodes.world.device) if totals else None
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -180,11 +208,12 @@ def _node_state(nodes: Nodes, row: int) -> dict[str, Any]:
         "buffers": {name: stack[row].cpu() for name, stack in nodes.stacks.buffers.items()},
         "kind": nodes.optimizer.kind,
         "optimizer": nodes.optimizer.state_of(row),
+        "states": {name: [part.cpu() for part in state.of(row)] for name, state in nodes.states.items()},
     }
 
 
 @torch.no_grad()
-def _load_node_states(nodes: Nodes, states: list[dict[str, Any]]) -> None:
+def _load_node_states(nodes: Nodes, states: list[dict[str, Any]], example: dict[str, Any]) -> None:
     # The configuration knows nothing of a model and an optimizer given from Python.
     here = [stack.shape[1] for stack in nodes.stacks.stacks], list(nodes.stacks.buffers), nodes.optimizer.kind
     for row, state in enumerate(states):
@@ -197,4 +226,7 @@ def _load_node_states(nodes: Nodes, states: list[dict[str, Any]]) -> None:
             stack[row].copy_(values)
         for name, value in state["buffers"].items():
             nodes.stacks.buffers[name][row].copy_(value)
-    nodes.optimizer.load_states([state["optimizer"] for state in states])
+        for name, kept in nodes.states.items():
+            for part, value in zip(kept.of(row), state["states"][name], strict=True):
+                part.copy_(value)
+    nodes.optimizer.load_states([state["optimizer"] for state in states], example["optimizer"])

@@ -19,6 +19,19 @@ from topokit_trainer.catalog import ALGORITHMS, DATASETS, MODELS, OPTIMIZERS
 __all__ = ["TrainConfig", "add_arguments", "config_from_arguments"]
 
 
+# Options that only some algorithms have a use for.
+OWNERS = {
+    "order": ("dsgd",),
+    "momentum_mixing": ("dsgd",),
+    "local_steps": ("dsgd", "push-sum", "relay-sgd", "teleportation"),
+    "outer_every": ("dsgd", "push-sum"),
+    "outer_momentum": ("dsgd", "push-sum"),
+    "outer_lr": ("dsgd", "push-sum"),
+    "handover": ("teleportation",),
+    "search_active": ("teleportation",),
+}
+
+
 def option(default: Any, text: str) -> Any:
     """Declare a field with the help text that every command line shows for it."""
     return field(default=default, metadata={"help": text})
@@ -44,16 +57,35 @@ class TrainConfig:
     """
 
     algorithm: str = option(
-        "dsgd", "training algorithm: dsgd (gossip along the schedule) or allreduce (exact averaging of gradients)"
+        "auto", "training algorithm, as `topokit list algorithms` tells; auto takes what the schedule asks for"
     )
-    order: Literal["atc", "awc"] = option(
+    order: Literal["atc", "awc", "cta"] = option(
         "atc",
-        "for dsgd: atc mixes after the step, awc mixes the values before it, so that exchange and gradient overlap",
+        "for dsgd: atc mixes after the step, cta before it; awc mixes the values before the step, so that exchange and "
+        "gradient overlap",
+    )
+    momentum_mixing: Literal["local", "mixed", "quasi-global"] = option(
+        "local",
+        "for dsgd with momentum: each node's own (local), averaged like the parameters (mixed), or that of the change "
+        "after mixing (quasi-global)",
     )
     local_steps: int = option(1, "gradient steps of each node between two rounds of mixing")
+    outer_every: int = option(
+        0, "steps between two outer steps (SlowMo): exact averaging with momentum of its own; 0 is never"
+    )
+    outer_momentum: float = option(0.5, "momentum of the outer steps")
+    outer_lr: float = option(1.0, "learning rate of the outer steps")
+    handover: Literal["travel", "reset"] = option(
+        "travel", "for teleportation: the state of the optimizer travels with the model, or starts anew at each holder"
+    )
+    search_active: bool = option(
+        False, "search for the number of active nodes: 1, 2, 4 ... side by side in one run, then all nodes in another"
+    )
     data: str = option("digits", "data set: digits (embedded), mnist (needs --data-path), or package.module:function")
     data_path: Path | None = option(None, "folder with files in MNIST format")
-    partition: Literal["iid", "dirichlet"] = option("iid", "how the training data is dealt to the nodes")
+    partition: Literal["iid", "dirichlet", "sorted"] = option(
+        "iid", "how the training data is dealt to the nodes: alike, by Dirichlet draws, or sorted by label"
+    )
     alpha: float = option(0.1, "Dirichlet concentration: small is heterogeneous")
     model: str = option("mlp", "model: mlp, cnn, or package.module:function that returns a torch module")
     optimizer: str = option("sgd", "optimizer: sgd, adam or adamw (any torch optimizer from Python)")
@@ -94,19 +126,20 @@ class TrainConfig:
         for name in ("data_path", "out"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        at_least: dict[str, float] = {
-            **dict.fromkeys(("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints"), 1),
-            **dict.fromkeys(("lr", "momentum", "weight_decay", "perturb", "seed", "checkpoint_every"), 0),
-        }
+        ones = ("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints")
+        zeros = ("outer_every", "outer_momentum", "outer_lr", "lr", "momentum", "weight_decay", "perturb", "seed")
+        at_least = dict.fromkeys(ones, 1) | dict.fromkeys((*zeros, "checkpoint_every"), 0)
         for name, low in at_least.items():
             if getattr(self, name) < low:
                 raise InputError(f"{flag(name)} must be at least {low}, got {getattr(self, name)}")
+        if self.outer_momentum >= 1:
+            raise InputError(f"--outer-momentum must be below 1, got {self.outer_momentum}")
         above_zero = {name: getattr(self, name) for name in ("alpha", "timeout", "clip", "threads")}
         for name, value in above_zero.items():
             if value is not None and value <= 0:
                 raise InputError(f"{flag(name)} must be above 0, got {value}")
         for name, known in (
-            ("algorithm", ALGORITHMS),
+            ("algorithm", ("auto", *ALGORITHMS)),
             ("data", DATASETS),
             ("model", MODELS),
             ("optimizer", OPTIMIZERS),
@@ -120,9 +153,13 @@ class TrainConfig:
             raise InputError("--data mnist needs --data-path, a folder with files in MNIST format")
         if self.momentum and self.optimizer != "sgd":
             raise InputError(f"--momentum belongs to sgd; {self.optimizer} would ignore it")
-        if self.algorithm == "allreduce" and (self.order != "atc" or self.local_steps != 1):
-            raise InputError("--algorithm allreduce averages gradients at every step; --order and --local-steps "
-                             "belong to dsgd")  # fmt: skip
+        defaults = {f.name: f.default for f in fields(self)}
+        for name in ("outer_momentum", "outer_lr"):
+            if not self.outer_every and getattr(self, name) != defaults[name]:
+                raise InputError(f"{flag(name)} belongs to outer steps, and there are none without --outer-every")
+        for name, owners in OWNERS.items():
+            if self.algorithm not in ("auto", *owners) and getattr(self, name) != defaults[name]:
+                raise InputError(f"{flag(name)} belongs to {' and '.join(owners)}; {self.algorithm} would ignore it")
 
     def _number(self, name: str, hint: Any) -> int | float | None:
         """Give a plain number for what may have come from NumPy: it is to be written as JSON."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,7 +20,7 @@ from topokit.errors import InputError
 from topokit.matrix import IntArray
 from topokit_trainer.config import TrainConfig
 from topokit_trainer.models import import_object
-from topokit_trainer.partition import dirichlet_partition, iid_partition
+from topokit_trainer.partition import dirichlet_partition, iid_partition, sorted_partition
 from topokit_trainer.seeding import keyed_generator, keyed_seed
 
 __all__ = ["Data", "NodeBatches", "load_data", "read_mnist"]
@@ -191,17 +191,18 @@ class NodeBatches:
             )
         if config.partition == "iid":
             shares = iid_partition(size, nodes, config.seed)
+        elif config.partition == "sorted":
+            shares = sorted_partition(labels_of(dataset), nodes)
         else:
             shares = dirichlet_partition(labels_of(dataset), nodes, config.alpha, config.seed)
-        self.shares = shares[local.start : local.stop]
+        self.shares = dict(zip(local, shares[local.start : local.stop], strict=True))
         self.local, self.config, self.device, self.dtype = local, config, device, dtype
         self.dataset = dataset
         self.tensors = (
             tuple(self.convert(t.to(device)) for t in dataset.tensors) if isinstance(dataset, TensorDataset) else None
         )
         self.batches_per_epoch = share // config.batch_size
-        self._epoch = -1
-        self._order: IntArray = np.empty(0, dtype=np.int64)
+        self._orders: dict[int, tuple[int, IntArray]] = {}
 
     def convert(self, tensor: Tensor) -> Tensor:
         """Floating-point inputs take the number type of the parameters."""
@@ -209,26 +210,32 @@ class NodeBatches:
 
     def indices(self, step: int) -> IntArray:
         """Sample numbers of the batches of one step, shape (nodes on this rank, batch size)."""
-        epoch, batch = divmod(step, self.batches_per_epoch)
-        if epoch != self._epoch:
-            orders = [
-                share[keyed_generator(self.config.seed, "batches", node, epoch).permutation(len(share))]
-                for node, share in zip(self.local, self.shares, strict=True)
-            ]
-            self._order, self._epoch = np.stack(orders), epoch
-        return self._order[:, batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
+        return np.stack([self.samples(node, step) for node in self.local])
+
+    def samples(self, node: int, number: int) -> IntArray:
+        """Sample numbers of the batch that a local node sees when it takes its gradient number ``number`` (from 0)."""
+        epoch, batch = divmod(number, self.batches_per_epoch)
+        if self._orders.get(node, (-1,))[0] != epoch:
+            share = self.shares[node]
+            order = keyed_generator(self.config.seed, "batches", node, epoch).permutation(len(share))
+            self._orders[node] = epoch, share[order]
+        return self._orders[node][1][batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Give inputs (nodes on this rank, batch, ...) and targets (nodes on this rank, batch, ...) of one step."""
-        chosen = self.indices(step)
+        return self.of(self.local, [step] * len(self.local))
+
+    def of(self, nodes: Sequence[int], numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Give the batches of some local nodes, each of its own number: inputs and targets (len(nodes), batch, ...)."""
+        chosen = np.stack([self.samples(node, number) for node, number in zip(nodes, numbers, strict=True)])
         if self.tensors is not None:
             index = torch.from_numpy(np.ascontiguousarray(chosen)).to(self.device)
             return self.tensors[0][index], self.tensors[1][index]
         inputs, targets = [], []
-        for node, row in zip(self.local, chosen, strict=True):
+        for node, number, row in zip(nodes, numbers, chosen, strict=True):
             # Random augmentation draws from PyTorch's generator: keyed, it is the same on whatever rank it runs.
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(keyed_seed(self.config.seed, "augmentation", node, step))
+                torch.manual_seed(keyed_seed(self.config.seed, "augmentation", node, number))
                 x, y = default_collate([self.dataset[int(i)] for i in row])
             inputs.append(x)
             targets.append(y)

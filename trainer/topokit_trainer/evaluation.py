@@ -17,7 +17,9 @@ from topokit_trainer.gradients import GradientEngine
 from topokit_trainer.stacks import LossFunction, NodeStacks
 from topokit_trainer.world import World
 
-__all__ = ["Evaluation", "Evaluator"]
+__all__ = ["Averages", "Evaluation", "Evaluator"]
+
+Averages = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class Evaluation:
     Attributes
     ----------
     loss, accuracy : float
-        Of the averaged model: the mean of the nodes' parameters. Accuracies are NaN where targets are no classes.
+        Of the averaged model, the (weighted) mean of the nodes' parameters. Accuracies are NaN without classes.
     node_loss_mean, node_loss_worst, node_accuracy_mean, node_accuracy_worst : float
         Over the nodes' own models.
     consensus_distance : float
-        Root mean square distance of the nodes' parameters from their mean.
+        Root mean square distance of the nodes' parameters from the averaged model.
     """
 
     loss: float
@@ -50,8 +52,6 @@ class Evaluator:
     ----------
     stacks, engine, loss, world
         As in training.
-    nodes : int
-        Number of nodes of the whole run.
     dataset : Dataset
         The test set, map-style.
     dtype : torch.dtype
@@ -65,24 +65,38 @@ class Evaluator:
         stacks: NodeStacks,
         engine: GradientEngine,
         loss: LossFunction,
-        nodes: int,
         dataset: Dataset[Any],
         world: World,
         dtype: torch.dtype,
-        chunk: int = 512,
+        chunk: int = 1024,
     ) -> None:
-        self.stacks, self.engine, self.loss, self.nodes = stacks, engine, loss, nodes
+        self.stacks, self.engine, self.loss = stacks, engine, loss
         self.dataset, self.world, self.dtype, self.chunk = dataset, world, dtype, chunk
         self.average = copy.deepcopy(stacks.template)
 
     @torch.no_grad()
-    def __call__(self) -> Evaluation:
-        """Evaluate the averaged model and every node's own; all ranks get the result."""
-        means = self.load_average()
+    def __call__(self, averages: Averages) -> dict[str, Evaluation]:
+        """Evaluate each averaged model and the nodes that it is the mean of; all ranks get the result.
+
+        Parameters
+        ----------
+        averages : dict of str to Tensor of float64, shape (rows,)
+            For each model, the shares of the local nodes in it. Where there are several, a node belongs to those that
+            it has a share in; a single one is that of all nodes.
+        """
+        own = self._measure(self.engine.forward, rows=self.stacks.rows)
+        found = {}
+        for name, weights in averages.items():
+            # In a single model all have a part, also those without a share (all but the root of a push-pull tree).
+            members = weights != 0 if len(averages) > 1 else torch.ones_like(weights, dtype=torch.bool)
+            found[name] = self._evaluate(weights, members, own)
+        return found
+
+    def _evaluate(self, weights: Tensor, members: Tensor, own: Tensor) -> Evaluation:
+        means = self.load_average(weights)
         self.average.eval()
         averaged = self._measure(lambda x: self.average(x).unsqueeze(0), rows=1)
-        own = self._measure(self.engine.forward, rows=self.stacks.rows)
-        every = torch.cat(self.world.gather(own.cpu()))
+        every = torch.cat(self.world.gather(own[members.cpu()]))
         return Evaluation(
             loss=float(averaged[0, 0]),
             accuracy=float(averaged[0, 1]),
@@ -90,24 +104,25 @@ class Evaluator:
             node_loss_worst=float(every[:, 0].max()),
             node_accuracy_mean=float(every[:, 1].mean()),
             node_accuracy_worst=float(every[:, 1].min()),
-            consensus_distance=consensus_distance(self.stacks.stacks, self.nodes, self.world, means),
+            consensus_distance=consensus_distance(self.stacks.stacks, members.double() / len(every), self.world, means),
         )
 
-    def load_average(self) -> list[Tensor]:
-        """Put the mean of all nodes into the averaged model; give the means of the stacks.
+    def load_average(self, weights: Tensor) -> list[Tensor]:
+        """Put the weighted mean of all nodes into the averaged model; give the means of the stacks.
 
         Changing buffers (BatchNorm's statistics) are averaged as well; of counters, which cannot be, the largest
         is taken.
         """
-        means = node_mean(self.stacks.stacks, self.nodes, self.world)
+        means = node_mean(self.stacks.stacks, weights, self.world)
         buffers = {}
-        for name, stack in self.stacks.buffers.items():
+        for name, every in self.stacks.buffers.items():
+            stack = every[: self.stacks.rows]
             if stack.is_floating_point():
-                buffers[name] = node_mean([stack.flatten(1)], self.nodes, self.world)[0].view(stack.shape[1:])
+                mean = node_mean([stack.flatten(1)], weights, self.world)[0]
+                buffers[name] = mean.view(stack.shape[1:])
             else:
-                buffers[name] = torch.stack([t.to(stack.device) for t in self.world.gather(stack.amax(0).cpu())]).amax(
-                    0
-                )
+                largest = [t for t in self.world.gather(stack.cpu()) if len(t)]
+                buffers[name] = torch.cat(largest).amax(0).to(stack.device)
         self.stacks.load_average(self.average, means, buffers)
         return means
 
@@ -115,8 +130,10 @@ class Evaluator:
         totals = torch.zeros((rows, 2), dtype=torch.float64)
         count = 0
         for inputs, targets in self._batches():
-            outputs = forward(inputs)
             count += len(targets)
+            if not rows:
+                continue
+            outputs = forward(inputs)
             for row in range(rows):
                 totals[row, 0] += float(self.loss(outputs[row], targets)) * len(targets)
                 totals[row, 1] += _hits(outputs[row], targets) * len(targets)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
@@ -56,6 +56,11 @@ class LoopGradients:
     ) -> None:
         self.stacks, self.loss, self.random_key = stacks, loss, random_key
 
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """What is called for each row's loss."""
+        return self.stacks.modules
+
     def __call__(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
         """Give the losses and leave the gradients in the stacks."""
         return torch.stack([closure().detach() for closure in self.closures(inputs, targets, step)])
@@ -65,7 +70,7 @@ class LoopGradients:
         return [self._closure(row, inputs[row], targets[row], step) for row in range(self.stacks.rows)]
 
     def _closure(self, row: int, x: Tensor, y: Tensor, step: int) -> Closure:
-        module = self.stacks.modules[row]
+        module = self.modules[row]
 
         def compute() -> Tensor:
             for gradient in self.stacks.gradients:
@@ -128,7 +133,7 @@ class VmapGradients:
     def __call__(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
         """Give the losses and leave the gradients in the stacks."""
         leaves = {name: view.requires_grad_() for name, view in self.stacks.views(self.stacks.stacks).items()}
-        with ContiguousWeightGradients():
+        with torch.enable_grad(), ContiguousWeightGradients():
             losses: Tensor = self._losses(leaves, inputs, targets)
         # Nodes do not see one another's parameters, so the gradient of the sum is every node's own.
         gradients = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
@@ -156,13 +161,14 @@ def choose_engine(
     batch: tuple[Tensor, Tensor],
     *,
     seed: int,
-    first_node: int,
+    keys: Callable[[], Sequence[int]],
     closures: bool = False,
 ) -> tuple[GradientEngine, str]:
     """Give the gradient engine (``"auto"``, ``"vmap"`` or ``"loop"``) and the reason for it.
 
     Under ``auto`` a model that vmap cannot carry (changing buffers, random numbers, unsupported operations) is looped,
     and so is one whose optimizer asks for losses itself (`closures`); otherwise both are timed on the batch given.
+    Random numbers are drawn by seed, key of the row (its node, from `keys`) and step.
 
     Raises
     ------
@@ -171,7 +177,7 @@ def choose_engine(
     """
 
     def random_key(row: int, step: int) -> int:
-        return keyed_seed(seed, "forward", first_node + row, step)
+        return keyed_seed(seed, "forward", keys()[row], step)
 
     loop = LoopGradients(stacks, loss, random_key if traits.random else None)
     if wanted == "loop":

@@ -28,16 +28,23 @@ def run_schedule(schedule_path: str, config: TrainConfig, report: Callable[[str]
     """Train along a schedule file in this process, as the rank that the environment names; give the evaluations."""
     from topokit_trainer.loop import Trainer
     from topokit_trainer.plots import plot_run
+    from topokit_trainer.search import search_active
     from topokit_trainer.world import open_world
 
     with open_world(config) as world:
         with world.agreed():
             schedule = Schedule.load(schedule_path)
-        result = Trainer(schedule, config, world, report=report).run()
-        if config.out is not None and world.rank == 0:
-            plot_run(config.out, report)
+        if config.search_active:
+            metrics = search_active(schedule, config, world, report).metrics
+            folders = sorted(path.parent for path in config.out.glob("*/summary.json")) if config.out else []
+        else:
+            metrics = Trainer(schedule, config, world, report=report).run().metrics
+            folders = [config.out] if config.out else []
+        if world.rank == 0:
+            for folder in folders:
+                plot_run(folder, report)
         world.barrier()
-    return result.metrics
+    return metrics
 
 
 def start_ranks(schedule_path: str, config: TrainConfig, processes: int, *, quiet: bool = False) -> int:

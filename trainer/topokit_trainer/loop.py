@@ -10,32 +10,38 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from math import isfinite, sqrt
+from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim import Optimizer, lr_scheduler
 
 from topokit.errors import InputError
 from topokit.files import replacing, write_text
-from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
 from topokit.spectral import beta
-from topokit_trainer.algorithms import make_algorithm
+from topokit_trainer.algorithms import algorithm_for, make_algorithm
 from topokit_trainer.checkpoint import Checkpoints, Progress
 from topokit_trainer.config import TrainConfig
+from topokit_trainer.contraction import expected_contraction
 from topokit_trainer.data import Data, NodeBatches, load_data
 from topokit_trainer.evaluation import Evaluator, averaged_state
 from topokit_trainer.gradients import GradientEngine, choose_engine
 from topokit_trainer.models import ModelFactory, model_factory
 from topokit_trainer.nodes import Nodes
-from topokit_trainer.optimizers import OptimizerFactory, SchedulerFactory, group_names, node_optimizer
+from topokit_trainer.optimizers import (
+    OptimizerFactory,
+    SchedulerFactory,
+    configured_optimizer,
+    configured_scheduler,
+    group_names,
+    node_optimizer,
+)
 from topokit_trainer.seeding import keyed_seed
 from topokit_trainer.stacks import LossFunction, NodeStacks, model_traits
 from topokit_trainer.telemetry import Metrics, Reporter, RunFolder, describe
@@ -134,13 +140,17 @@ class Trainer:
         loss: LossFunction = functional.cross_entropy,
         report: Reporter | None = None,
     ) -> None:
+        if config.algorithm == "auto":
+            config = replace(config, algorithm=algorithm_for(schedule))
         self.schedule, self.config, self.world = schedule, config, world or World()
         self.report: Reporter = report if report and self.world.rank == 0 else lambda line: None
         self.interrupted = False
         self.progress = Progress()
         self.folder = RunFolder(config.out if self.world.rank == 0 else None)
         with self.world.agreed():
-            self._set_up(data, model, optimizer or _optimizer(config), scheduler or _scheduler(config), loss)
+            self._set_up(
+                data, model, optimizer or configured_optimizer(config), scheduler or configured_scheduler(config), loss
+            )
         with self.world.agreed():
             self._agree()
 
@@ -162,7 +172,8 @@ class Trainer:
         self.data = load_data(config) if data is None else data if isinstance(data, Data) else Data(*data)
         dtype = getattr(torch, config.dtype)
         batches = NodeBatches(self.data.train, schedule.nodes, local, config, world.device, dtype)
-        first_batch = batches(0)
+        rows = self.algorithm.capacity(schedule, local)
+        first_batch = batches.of(local[:rows], [0] * rows)
 
         model = self._fresh_model(make_model, dtype)
         try:
@@ -171,7 +182,8 @@ class Trainer:
             shape = tuple(first_batch[0].shape[1:])
             raise InputError(f"the model cannot take a batch of shape {shape}: {str(error).splitlines()[0]}") from error
         template_optimizer = make_optimizer(model)
-        stacks = NodeStacks(model, len(local), group_names(model, template_optimizer), traits.changing_buffers)
+        groups, copies = group_names(model, template_optimizer), self.algorithm.copies(schedule)
+        stacks = NodeStacks(model, rows, groups, traits.changing_buffers, copies)
         optimizer = node_optimizer(stacks, make_optimizer, template_optimizer, make_scheduler)
         self.algorithm.check(schedule, optimizer)
         wanted = saved.engine if saved else config.gradients
@@ -184,7 +196,7 @@ class Trainer:
                 traits,
                 first_batch,
                 seed=config.seed,
-                first_node=local.start,
+                keys=lambda: self.nodes.keys,
                 closures=optimizer.needs_closure,
             )
 
@@ -192,16 +204,20 @@ class Trainer:
         self._engine_for = engine_for
         self.engine_reason = f"{engine.name} ({'as before' if saved else why})"
         self.nodes = Nodes(stacks, engine, optimizer, batches, schedule, world, config.clip)
-        self.evaluator = Evaluator(stacks, engine, loss, schedule.nodes, self.data.test, world, dtype)
+        self.evaluator = Evaluator(stacks, engine, loss, self.data.test, world, dtype)
         self.progress.engine = engine.name
         if traits.changing_buffers:
             buffer = traits.changing_buffers[0]
             self.report(f"note: each node keeps its own {buffer} (BatchNorm); the averaged model takes the mean")
+        self.algorithm.place(self.nodes, saved.step if saved else 0)
+        if config.perturb:
+            self._perturb()
+        self.algorithm.prepare(self.nodes, saved.step if saved else 0)
+        for note in self.algorithm.notes():
+            self.report(f"note: {note}")
         if saved and self.checkpoints:
             self.checkpoints.load(self.nodes)
             self.progress = saved
-        elif config.perturb:
-            self._perturb(local)
 
     def _fresh_model(self, make_model: ModelFactory | None, dtype: torch.dtype) -> nn.Module:
         make = make_model or model_factory(self.config.model, self.data.sample_shape, self.data.classes)
@@ -214,12 +230,12 @@ class Trainer:
             raise InputError("the model has no parameters to train")
         return model.to(self.world.device, dtype).train()
 
-    def _perturb(self, local: range) -> None:
-        for row, node in enumerate(local):
-            generator = torch.Generator().manual_seed(keyed_seed(self.config.seed, "perturb", node))
-            for stack in self.nodes.stacks.stacks:
+    def _perturb(self) -> None:
+        for row, key in enumerate(self.nodes.keys):
+            generator = torch.Generator().manual_seed(keyed_seed(self.config.seed, "perturb", key))
+            for stack in self.nodes.parameters:
                 noise = torch.randn(stack.shape[1], generator=generator, dtype=torch.float64) * self.config.perturb
-                stack.detach()[row].add_(noise.to(stack.device, stack.dtype))
+                stack[row].add_(noise.to(stack.device, stack.dtype))
 
     def _checkpoints(self) -> Checkpoints | None:
         out = self.config.out
@@ -313,26 +329,30 @@ class Trainer:
 
     def _evaluate(self) -> None:
         nodes, step = self.nodes, self.progress.step
-        quality = asdict(self.evaluator())
-        total = sum((loss.sum(dtype=torch.float64) for loss in nodes.losses), torch.zeros((), dtype=torch.float64))
-        count = len(nodes.losses) * self.schedule.nodes
-        train_loss = float(self.world.sum(total.to(self.world.device))) / count if count else None
+        self._meet("evaluate")
+        teams = {name: asdict(found) for name, found in self.evaluator(self.algorithm.averages(nodes)).items()}
+        best = min(teams, key=lambda name: teams[name]["loss"] if isfinite(teams[name]["loss"]) else inf)
+        quality = teams[best]
+        totals = self.world.gather((float(nodes.losses.total or 0.0), nodes.losses.count))
+        count = sum(several for _, several in totals)
         wire = self.world.gather(nodes.exchange.bytes_sent)
         rounds = self.algorithm.rounds(step)
         row: Metrics = {
             "step": step,
             "round": rounds,
-            "epoch": step / nodes.batches.batches_per_epoch,
-            "train_loss": train_loss,
+            "epoch": step * self.algorithm.activity(self.schedule) / nodes.batches.batches_per_epoch,
+            "train_loss": sum(total for total, _ in totals) / count if count else None,
             **quality,
             "lr": nodes.optimizer.lr,
             "contraction": nodes.contraction,
             **self._predicted(rounds - 1 if nodes.contraction is not None else None),
-            "bytes_sent_per_node": round(nodes.messages_sent * nodes.stacks.bytes_per_node),
+            "bytes_sent_per_node": round(nodes.bytes_per_node),
             "bytes_on_the_wire": sum(wire),
             "seconds": self.progress.seconds,
         }
-        nodes.losses.clear()
+        if len(teams) > 1:
+            row |= {"best": best, "teams": teams}
+        nodes.losses.reset()
         nodes.contraction = None
         if self.world.rank == 0:
             self.folder.add(row)
@@ -340,6 +360,11 @@ class Trainer:
             said = len(self.folder.rows) > 1 and self.folder.rows[-2]["loss"] is None
             if not isfinite(quality["loss"]) and not said:
                 self.report("note: the loss is not finite, the run has diverged; a lower --lr or --clip may help")
+
+    def _meet(self, purpose: str) -> None:
+        """Wait for all ranks before they act together, without a time-out where some have long been idle."""
+        if self.algorithm.idles:
+            self.world.meet(f"{purpose} {self.progress.step}")
 
     def _predicted(self, round_number: int | None) -> Metrics:
         """Give what the analysis says of a round: its contraction at worst, and of differences in random directions."""
@@ -350,10 +375,14 @@ class Trainer:
 
     def _save(self) -> None:
         if self.checkpoints:
+            self._meet("save")
             self.checkpoints.save(self.nodes, self.progress)
 
     def _finish(self) -> None:
-        self.evaluator.load_average()
+        self._meet("finish")
+        averages = self.algorithm.averages(self.nodes)
+        last = self.world.first(self.folder.rows[-1].get("best", "") if self.folder.rows else "")
+        self.evaluator.load_average(averages[last] if last in averages else next(iter(averages.values())))
         out = self.config.out
         if out is None or self.world.rank:
             return
@@ -378,37 +407,3 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGINT, old)
-
-
-def expected_contraction(matrix: MixingMatrix) -> float:
-    """Root mean square contraction of one round for differences in random directions, ||W - J||_F / sqrt(n - 1).
-
-    Examples
-    --------
-    >>> from topokit.designer import design
-    >>> round(expected_contraction(design("one-peer-exponential", 8).rounds[0]), 4)
-    0.6547
-    """
-    n = matrix.nodes
-    dense_sum = float((matrix.weight**2).sum()) - 2 * float(matrix.weight.sum()) / n + 1
-    return sqrt(max(dense_sum, 0.0) / (n - 1)) if n > 1 else 0.0
-
-
-def _optimizer(config: TrainConfig) -> OptimizerFactory:
-    kinds: dict[str, Callable[..., Optimizer]] = {
-        "sgd": torch.optim.SGD,
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
-    }
-    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if config.optimizer == "sgd":
-        settings["momentum"] = config.momentum
-    return lambda model: kinds[config.optimizer](model.parameters(), **settings)
-
-
-def _scheduler(config: TrainConfig) -> SchedulerFactory | None:
-    if config.lr_schedule == "cosine":
-        return lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.steps)
-    if config.lr_schedule == "step":
-        return lambda optimizer: lr_scheduler.MultiStepLR(optimizer, [config.steps // 2, 3 * config.steps // 4])
-    return None

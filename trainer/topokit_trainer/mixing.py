@@ -4,14 +4,15 @@ The difference form keeps the mean where it is: what i takes from j is, up to th
 rounding errors shrink together with the disagreement. The plain product W x rounds the values themselves in every
 round, and the mean drifts.
 
-There are three ways to compute it:
+There are four ways to compute it:
 
 - a compiled kernel for float32 and float64 in main memory (`topokit_trainer.mixing_kernel`);
+- a compiled kernel on a GPU (`topokit_trainer.mixing_triton`);
 - PyTorch operations, one neighbour of every row at a time, for everything else. On values of one type it gives the
-  same bits as the kernel;
+  same bits as the kernel in main memory;
 - where most rows are neighbours of most rows, a product of W - I with the rows less their first row, in blocks.
 
-In the first two, a row's result depends on that row, its neighbours and their order alone, so it is the same bit for
+In the first three, a row's result depends on that row, its neighbours and their order alone, so it is the same bit for
 bit however rows are spread over ranks. A dense product gives no such promise: there results agree up to rounding.
 """
 
@@ -34,6 +35,7 @@ __all__ = ["MixingOperator"]
 # Values in a scratch tensor of the PyTorch paths: in main memory what caches hold (a product brings more work for each
 # value, and needs fewer, larger blocks), else enough to keep a GPU busy.
 SPARSE_SCRATCH, DENSE_SCRATCH, DEVICE_SCRATCH = 1 << 18, 1 << 21, 1 << 24
+GPU_SCRATCH = 1 << 22  # of the GPU's kernel: 16 MB of changes, still in its caches when they are added
 
 # The dense product is used where the average source row has so many readers, plus so many for each local row. Measured
 # with two threads, in units of a copy of the rows: 0.6 + 0.1 a reader for the kernel, 2.3 + 0.018 a local row for the
@@ -207,8 +209,39 @@ class MixingOperator:
             )
             if not out.is_inference():
                 torch.autograd.graph.increment_version(out)  # PyTorch has not seen the change
+        elif x.is_cuda and self._on_gpu(x, received, out, add=add):
+            pass
         else:
             self._in_blocks(x, received, out, dense=False, add=add)
+
+    def _on_gpu(self, x: Tensor, received: Tensor, out: Tensor, *, add: bool) -> bool:
+        """Mix with the GPU's kernel, a block of columns at a time; say whether it could be done."""
+        if (
+            x.stride(1) != 1
+            or (len(received) and received.stride(1) != 1)
+            or (mix_columns := _gpu_kernel(x.device)) is None
+        ):
+            return False
+        kind = _sum_type(x.dtype)
+        key = ("gpu", kind, x.device)
+        if key not in self._kept:
+            arrays = self._indptr, self._index, self._weight
+            pointers, index, weight = (torch.from_numpy(np.ascontiguousarray(a)).to(x.device) for a in arrays)
+            self._kept[key] = pointers, index, weight.to(kind)
+        if not add and out.stride(1) == 1:
+            mix_columns(x, received, out, self._kept[key])
+            return True
+        block = max(GPU_SCRATCH // self.rows, 1 << 12)
+        scratch = torch.empty((self.rows, min(block, x.shape[1])), dtype=kind, device=x.device)
+        for first in range(0, x.shape[1], block):
+            columns = slice(first, min(first + block, x.shape[1]))
+            change = scratch[:, : columns.stop - first]
+            mix_columns(x[:, columns], received[:, columns], change, self._kept[key])
+            if add:
+                x[:, columns].add_(change)
+            else:
+                out[:, columns].copy_(change)
+        return True
 
     def _in_blocks(self, x: Tensor, received: Tensor, out: Tensor, *, dense: bool, add: bool) -> None:
         """Mix with PyTorch operations, a block of columns at a time."""
@@ -336,3 +369,30 @@ def _compiled_kernel() -> Callable[..., None] | None:
         )
         return None
     return mix_rows
+
+
+@lru_cache(maxsize=8)
+def _gpu_kernel(device: torch.device) -> Callable[..., None] | None:
+    """Give the kernel where it can be compiled and agrees with PyTorch's operations on a trial."""
+    try:
+        from topokit_trainer.mixing_triton import mix_columns
+
+        generator = torch.Generator().manual_seed(0)
+        values = torch.randn((5, 1500), generator=generator, dtype=torch.float64).to(device)
+        trial = MixingOperator(3, [0, 2, 2, 4], [1, 3, 0, 4], [0.25, 0.5, 0.125, 0.375])
+        pointers, index, weight = (torch.from_numpy(a).to(device) for a in (trial._indptr, trial._index, trial._weight))
+        expected, found = torch.empty_like(values[:3]), torch.full_like(values[:3], float("nan"))
+        trial._in_blocks(values[:3], values[3:], expected, dense=False, add=False)
+        mix_columns(values[:3], values[3:], found, (pointers, index, weight))
+        difference = float((found - expected).abs().max())
+        obstacle = None if difference < 1e-12 else f"its results differ by {difference:.1e}"
+    except Exception as error:  # a compiler can fail in any way; PyTorch's operations remain
+        obstacle = (str(error) or type(error).__name__).splitlines()[0]
+    if obstacle is not None:
+        warnings.warn(
+            f"mixing on {device} will take several times longer, because Triton cannot be used ({obstacle})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return mix_columns

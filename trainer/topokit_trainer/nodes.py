@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,13 +12,59 @@ from topokit.errors import InputError
 from topokit.schedule import Schedule
 from topokit_trainer.consensus import consensus_distance
 from topokit_trainer.data import NodeBatches
-from topokit_trainer.exchange import Exchange, Messages, RoundPlan, plan_round
+from topokit_trainer.exchange import Exchange, Messages, Plans, RoundPlan
 from topokit_trainer.gradients import GradientEngine, LoopGradients
 from topokit_trainer.optimizers import Closure, NodeOptimizer
 from topokit_trainer.stacks import NodeStacks
 from topokit_trainer.world import World
 
-__all__ = ["Nodes", "Overlap"]
+__all__ = ["LossMeter", "Nodes", "Overlap", "State"]
+
+
+@dataclass
+class LossMeter:
+    """Training losses since the last evaluation, summed up.
+
+    Attributes
+    ----------
+    total : Tensor or None
+        Their sum, in float64.
+    count : int
+        How many there are.
+    """
+
+    total: Tensor | None = None
+    count: int = 0
+
+    def add(self, losses: Tensor) -> None:
+        """Add the losses of one step, shape (rows,)."""
+        step = losses.sum(dtype=torch.float64)
+        self.total = step if self.total is None else self.total + step
+        self.count += losses.numel()
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.total, self.count = None, 0
+
+
+@dataclass(frozen=True)
+class State:
+    """What an algorithm keeps of each node besides its parameters.
+
+    Attributes
+    ----------
+    tensors : list of Tensor, each of shape (sum of counts, ...)
+    counts : list of int
+        How many rows of the tensors belong to each local node; usually one.
+    """
+
+    tensors: list[Tensor]
+    counts: list[int]
+
+    def of(self, row: int) -> list[Tensor]:
+        """Give the part of one local node."""
+        start = sum(self.counts[:row])
+        return [tensor[start : start + self.counts[row]] for tensor in self.tensors]
 
 
 class Nodes:
@@ -38,8 +85,17 @@ class Nodes:
         Whether the next round of mixing is to measure its contraction.
     contraction : float or None
         What the last measured round left of the consensus distance.
-    messages_sent : float
-        Messages of an average node so far, each of `NodeStacks.bytes_per_node` bytes.
+    bytes_per_node : float
+        Bytes that an average node has sent so far, also to nodes of the same rank.
+    losses : LossMeter
+        Training losses since the last evaluation.
+    keys : sequence of int
+        Who the rows are: numbers of the local nodes, or of the tokens that nodes of this rank hold. What is saved is
+        saved by key.
+    draw : callable
+        Gives the batches of a step, one for each row.
+    states : dict of str to State
+        What the algorithm keeps besides the parameters; it is saved with them.
     """
 
     def __init__(
@@ -55,28 +111,50 @@ class Nodes:
         self.stacks, self.engine, self.optimizer, self.batches = stacks, engine, optimizer, batches
         self.schedule, self.world, self.clip = schedule, world, clip
         self.exchange = Exchange(world)
-        self.losses: list[Tensor] = []
+        self.losses = LossMeter()
         self.measure = False
         self.contraction: float | None = None
-        self.messages_sent = 0.0
-        self._plans: dict[int, RoundPlan] = {}
+        self.bytes_per_node = 0.0
+        self.keys: Sequence[int] = batches.local
+        self.draw: Callable[[int], tuple[Tensor, Tensor]] = batches
+        self.states: dict[str, State] = {}
+        self.plans = Plans(schedule.round, schedule.period, world, schedule.copies)
+
+    # What an algorithm keeps
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The parameter stacks as plain tensors, each of shape (rows, columns)."""
+        return [stack.detach() for stack in self.stacks.stacks]
+
+    def keep(self, name: str, tensors: Sequence[Tensor], counts: Sequence[int] | None = None) -> list[Tensor]:
+        """Keep tensors under a name, a row for each local node (or `counts` rows); give them back."""
+        self.states[name] = State(list(tensors), list(counts or [1] * self.stacks.rows))
+        return self.states[name].tensors
+
+    def keep_zeros(self, name: str) -> list[Tensor]:
+        """Keep zeros in the form of the parameters."""
+        return self.keep(name, [torch.zeros_like(stack) for stack in self.parameters])
+
+    @property
+    def uniform(self) -> Tensor:
+        """Weights of the plain mean over all nodes, one for each local node."""
+        share = 1 / self.schedule.nodes
+        return torch.full((self.stacks.rows,), share, dtype=torch.float64, device=self.world.device)
 
     # The gradient step
 
     def compute_gradients(self, step: int) -> None:
         """Leave every node's gradient, on its own batch, in the stacks."""
-        inputs, targets = self.batches(step)
-        self.losses.append(self.engine(inputs, targets, step))
+        inputs, targets = self.draw(step)
+        self.losses.add(self.engine(inputs, targets, step))
 
     def average_gradients(self) -> None:
         """Replace every gradient by the mean over all nodes, as an all-reduce does."""
         for gradient in self.stacks.gradients:
             mean = self.world.sum(gradient.sum(0)) / self.schedule.nodes
             gradient.copy_(mean.expand_as(gradient))
-        self.messages_sent += 2 * (self.schedule.nodes - 1) / self.schedule.nodes  # ring all-reduce
-        if self.world.size > 1:
-            wire = 2 * (self.world.size - 1) / self.world.size * self.stacks.bytes_per_node
-            self.exchange.bytes_sent += round(wire)
+        self.count_all_reduce()
 
     def apply_gradients(self) -> None:
         """Clip, then take one optimizer step on every node."""
@@ -91,7 +169,7 @@ class Nodes:
             return
         if not isinstance(self.engine, LoopGradients):
             raise InputError("an optimizer that evaluates the loss several times a step needs --gradients loop")
-        inputs, targets = self.batches(step)
+        inputs, targets = self.draw(step)
         first_losses: dict[int, Tensor] = {}
 
         def clipped(row: int, closure: Closure) -> Closure:
@@ -105,7 +183,7 @@ class Nodes:
 
         closures = self.engine.closures(inputs, targets, step)
         self.optimizer.step([clipped(row, closure) for row, closure in enumerate(closures)])
-        self.losses.append(torch.stack([first_losses[row] for row in range(self.stacks.rows)]))
+        self.losses.add(torch.stack([first_losses[row] for row in range(self.stacks.rows)]))
 
     def _clip(self) -> None:
         if self.clip is None:
@@ -117,36 +195,45 @@ class Nodes:
 
     # The communication step
 
-    def mix(self, round_number: int) -> None:
-        """Average with the neighbours of one round: X <- W X."""
-        plan = self._plan(round_number)
-        before = self._distance() if self.measure else None
-        received = self.exchange.start(plan, self.stacks.stacks).wait()
-        with torch.no_grad():
-            for stack, rows in zip(self.stacks.stacks, received, strict=True):
-                plan.operator.mix_(stack.detach(), rows)
-        self._note(round_number, before, self._distance() if self.measure else None)
+    def mix(self, round_number: int, *others: Sequence[Tensor]) -> None:
+        """Average with the neighbours of one round: X <- W X; in the same messages, other stacks likewise."""
+        before = self._distance(self.parameters) if self.measure else None
+        plan = self.plans(round_number)
+        self.combine((plan, [*self.parameters, *(tensor for stack in others for tensor in stack)]))
+        self.note_contraction(before, self._distance(self.parameters) if self.measure else None)
+
+    def combine(self, *parts: tuple[RoundPlan, Sequence[Tensor]]) -> None:
+        """Mix stacks in place, each by its own plan, all in one phase of messages."""
+        messages = self.exchange.start([(plan.route, tensors) for plan, tensors in parts])
+        received = iter(messages.wait())
+        for plan, tensors in parts:
+            for tensor in tensors:
+                plan.mix_(tensor, next(received))
+            self.count_messages(plan.messages, tensors)
 
     def start_mixing(self, round_number: int) -> Overlap:
         """Start a round on the values as they are now; gradients can be computed while messages are under way."""
         return Overlap(self, round_number)
 
-    def _plan(self, round_number: int) -> RoundPlan:
-        period = self.schedule.period
-        place = round_number if period is None else round_number % period
-        if place not in self._plans:
-            if period is None:
-                self._plans.clear()  # rounds drawn at random do not come back
-            self._plans[place] = plan_round(self.schedule.round(place), self.world.rank, self.world.size)
-        return self._plans[place]
+    def count_messages(self, messages: float, tensors: Sequence[Tensor]) -> None:
+        """Count messages of all nodes together, each with a row of every tensor."""
+        row = sum(tensor.shape[1:].numel() * tensor.element_size() for tensor in tensors)
+        self.bytes_per_node += messages * row / self.schedule.nodes
 
-    def _distance(self, stacks: Sequence[Tensor] | None = None) -> float:
-        return consensus_distance(stacks or self.stacks.stacks, self.schedule.nodes, self.world)
+    def count_all_reduce(self, size: int | None = None) -> None:
+        """Count what a ring all-reduce of so many bytes (one model) sends: each node, and each rank on the wire."""
+        n, ranks, size = self.schedule.nodes, self.world.size, size or self.stacks.bytes_per_node
+        self.bytes_per_node += 2 * (n - 1) / n * size
+        if ranks > 1:
+            self.exchange.bytes_sent += round(2 * (ranks - 1) / ranks * size)
 
-    def _note(self, round_number: int, before: float | None, after: float | None) -> None:
-        self.messages_sent += self._plan(round_number).messages / self.schedule.nodes
+    def note_contraction(self, before: float | None, after: float | None) -> None:
+        """Remember what a measured round left of the consensus distance."""
         if before is not None and after is not None:
             self.contraction = after / before if before > 0 else None
+
+    def _distance(self, stacks: Sequence[Tensor]) -> float:
+        return consensus_distance(stacks, self.uniform, self.world)
 
 
 def _wide(tensor: Tensor) -> torch.dtype:
@@ -162,14 +249,13 @@ class Overlap:
     """
 
     def __init__(self, nodes: Nodes, round_number: int) -> None:
-        self.nodes, self.round_number, self.measure = nodes, round_number, nodes.measure
-        self.plan = nodes._plan(round_number)
-        values = [stack.detach() for stack in nodes.stacks.stacks]
-        waits = bool(self.plan.sends or self.plan.receives)
-        self.start = [v.clone() for v in values] if waits or self.measure else values
-        self.messages: Messages = nodes.exchange.start(self.plan, self.start)
+        self.nodes, self.measure = nodes, nodes.measure
+        self.plan = nodes.plans(round_number)
+        waits = self.plan.route.needed
+        self.start = [v.clone() for v in nodes.parameters] if waits or self.measure else nodes.parameters
+        self.messages: Messages = nodes.exchange.start([(self.plan.route, self.start)])
         # Without messages the change can be computed at once, and no copy of the start is needed.
-        self.changes = None if waits else [self.plan.operator.correction(v) for v in values]
+        self.changes = None if waits else [self.plan.operator.correction(v) for v in self.start]
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -183,6 +269,7 @@ class Overlap:
         if self.measure:
             before = nodes._distance(self.start)
             after = nodes._distance([x + c for x, c in zip(self.start, changes, strict=True)])
-        for stack, change in zip(nodes.stacks.stacks, changes, strict=True):
-            stack.detach().add_(change)
-        nodes._note(self.round_number, before, after)
+        for stack, change in zip(nodes.parameters, changes, strict=True):
+            stack.add_(change)
+        nodes.count_messages(self.plan.messages, nodes.parameters)
+        nodes.note_contraction(before, after)

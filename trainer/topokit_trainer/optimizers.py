@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from topokit.errors import InputError
+from topokit_trainer.config import TrainConfig
 from topokit_trainer.stacks import NodeStacks
 
-__all__ = ["NodeOptimizer", "OptimizerFactory", "SchedulerFactory", "group_names", "is_elementwise", "node_optimizer"]
+__all__ = [
+    "NodeOptimizer",
+    "OptimizerFactory",
+    "SchedulerFactory",
+    "StackedOptimizer",
+    "configured_optimizer",
+    "configured_scheduler",
+    "group_names",
+    "is_elementwise",
+    "node_optimizer",
+]
 
 OptimizerFactory = Callable[[nn.Module], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -43,8 +54,30 @@ class NodeOptimizer(Protocol):
     def state_of(self, row: int) -> dict[str, Any]:
         """Give the state of one node."""
 
-    def load_states(self, states: Sequence[dict[str, Any]]) -> None:
-        """Take over the states of all nodes on this rank."""
+    def load_states(self, states: Sequence[dict[str, Any]], example: dict[str, Any]) -> None:
+        """Take over the states of all nodes on this rank; what nodes have in common is that of any (`example`)."""
+
+
+def configured_optimizer(config: TrainConfig) -> OptimizerFactory:
+    """Give what makes the optimizer that the configuration names."""
+    kinds: dict[str, Callable[..., Optimizer]] = {
+        "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        settings["momentum"] = config.momentum
+    return lambda model: kinds[config.optimizer](model.parameters(), **settings)
+
+
+def configured_scheduler(config: TrainConfig) -> SchedulerFactory | None:
+    """Give what makes the learning-rate schedule that the configuration names; None where it is constant."""
+    if config.lr_schedule == "cosine":
+        return lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.steps)
+    if config.lr_schedule == "step":
+        return lambda optimizer: lr_scheduler.MultiStepLR(optimizer, [config.steps // 2, 3 * config.steps // 4])
+    return None
 
 
 def group_names(model: nn.Module, optimizer: Optimizer) -> list[list[str]]:
@@ -187,18 +220,40 @@ class StackedOptimizer:
             state.append({"rows": rows, "common": {k: v for k, v in entries.items() if k not in rows}})
         return {"state": state, "groups": _settings(self.optimizer), "scheduler": _state_dict(self.scheduler)}
 
-    def load_states(self, states: Sequence[dict[str, Any]]) -> None:
+    def load_states(self, states: Sequence[dict[str, Any]], example: dict[str, Any]) -> None:
         """Stack the rows again."""
         for index, stack in enumerate(self.stacks):
-            parts = [state["state"][index] for state in states]
-            entries = {k: torch.stack([p["rows"][k] for p in parts]).to(stack.device) for k in parts[0]["rows"]}
-            entries.update(parts[0]["common"])
+            entries: dict[str, Any] = {}
+            for key, row in example["state"][index]["rows"].items():
+                rows = [state["state"][index]["rows"][key] for state in states]
+                entries[key] = (torch.stack(rows) if rows else row.new_empty((0, *row.shape))).to(stack.device)
+            entries.update(example["state"][index]["common"])
             if entries:
                 self.optimizer.state[stack] = entries
-        for group, saved in zip(self.optimizer.param_groups, states[0]["groups"], strict=True):
+        for group, saved in zip(self.optimizer.param_groups, example["groups"], strict=True):
             group.update(saved)
         if self.scheduler:
-            self.scheduler.load_state_dict(states[0]["scheduler"])
+            self.scheduler.load_state_dict(example["scheduler"])
+
+    # What moves with a model that changes its place
+
+    @property
+    def rows(self) -> list[Tensor]:
+        """Every state tensor with a row for each node, in an order that is the same on all ranks."""
+        return [self.optimizer.state[stack][key] for stack, key in self._row_wise()]
+
+    def take_rows(self, tensors: Iterable[Tensor]) -> None:
+        """Replace the `rows`, also by a different number of them; further tensors are left alone."""
+        for (stack, key), rows in zip(self._row_wise(), tensors, strict=False):
+            self.optimizer.state[stack][key] = rows
+
+    def forget(self) -> None:
+        """Start anew, with the learning rate as it is."""
+        self.optimizer.state.clear()
+
+    def _row_wise(self) -> list[tuple[Tensor, str]]:
+        states = [(stack, self.optimizer.state.get(stack, {})) for stack in self.stacks]
+        return [(stack, key) for stack, entries in states for key in sorted(entries) if _by_column(entries[key], stack)]
 
 
 class PerNodeOptimizer:
@@ -230,7 +285,7 @@ class PerNodeOptimizer:
         scheduler = self.schedulers[row] if self.schedulers else None
         return {"optimizer": self.optimizers[row].state_dict(), "scheduler": _state_dict(scheduler)}
 
-    def load_states(self, states: Sequence[dict[str, Any]]) -> None:
+    def load_states(self, states: Sequence[dict[str, Any]], example: dict[str, Any]) -> None:
         """Give every node its own optimizer state."""
         for row, state in enumerate(states):
             self.optimizers[row].load_state_dict(state["optimizer"])
@@ -240,6 +295,11 @@ class PerNodeOptimizer:
 
 def _is_row_wise(value: Any, stack: Tensor) -> bool:
     return isinstance(value, Tensor) and value.shape == stack.shape
+
+
+def _by_column(value: Any, stack: Tensor) -> bool:
+    """Whether a state tensor has the columns of the stack, whose number of rows may just have changed."""
+    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == stack.shape[1]
 
 
 def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 from topokit.matrix import IntArray
 from topokit_trainer.seeding import keyed_generator
 
-__all__ = ["dirichlet_partition", "iid_partition"]
+__all__ = ["dirichlet_partition", "iid_partition", "sorted_partition"]
 
 
 def iid_partition(samples: int, nodes: int, seed: int) -> IntArray:
@@ -24,6 +24,23 @@ def iid_partition(samples: int, nodes: int, seed: int) -> IntArray:
     """
     order = keyed_generator(seed, "partition").permutation(samples)
     share = samples // nodes
+    return order[: share * nodes].reshape(nodes, share)
+
+
+def sorted_partition(labels: IntArray, nodes: int) -> IntArray:
+    """Sort samples by label and cut them into equal parts, so that most nodes see one class: the hardest partition.
+
+    Returns
+    -------
+    ndarray of int64, shape (nodes, samples // nodes)
+
+    Examples
+    --------
+    >>> sorted_partition(np.array([1, 0, 1, 0, 0]), 2).tolist()
+    [[1, 3], [4, 0]]
+    """
+    order = np.argsort(labels, kind="stable")
+    share = labels.size // nodes
     return order[: share * nodes].reshape(nodes, share)
 
 

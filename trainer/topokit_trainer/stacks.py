@@ -97,23 +97,36 @@ class NodeStacks:
         Names of the parameters of each optimizer group; others are frozen and shared.
     changing_buffers : sequence of str
         Buffers that need a row for each node.
+    copies : int
+        States that a node keeps, of which the first is the one that is trained.
 
     Attributes
     ----------
+    rows : int
+        Number of rows in use.
     stacks : list of Parameter, each of shape (rows, columns)
         With ``.grad`` allocated.
+    wide : list of Tensor, each of shape (copies * rows, columns)
+        The stacks with the other copies below them: the first rows are the stacks themselves.
     group_of : list of int
         The optimizer group of each stack.
     """
 
     def __init__(
-        self, model: nn.Module, rows: int, groups: Sequence[Sequence[str]], changing_buffers: Sequence[str] = ()
+        self,
+        model: nn.Module,
+        rows: int,
+        groups: Sequence[Sequence[str]],
+        changing_buffers: Sequence[str] = (),
+        copies: int = 1,
     ) -> None:
         self.template, self.rows = model, rows
         parameters = dict(model.named_parameters())
         self.slots: list[Slot] = []
         self.stacks: list[nn.Parameter] = []
         self.group_of: list[int] = []
+        self.wide: list[Tensor] = []
+        self._slopes: list[Tensor] = []
         for group, names in enumerate(groups):
             if lazy := [name for name in names if is_lazy(parameters[name])]:
                 raise InputError(f"parameter {lazy[0]} has no shape yet; run the lazy model once where it is made")
@@ -128,9 +141,12 @@ class NodeStacks:
                         self.slots.append(Slot(name, p.shape, len(self.stacks), offset))
                         members.append(p.detach().reshape(-1))
                         offset += p.numel()
-                stack = nn.Parameter(torch.cat(members).repeat(rows, 1))
+                wide = torch.cat(members).repeat(copies * rows, 1)
+                stack = nn.Parameter(wide[:rows])
                 stack.grad = torch.zeros_like(stack)
                 self.stacks.append(stack)
+                self.wide.append(wide)
+                self._slopes.append(stack.grad)
                 self.group_of.append(group)
         if not self.stacks:
             raise InputError("the model has no parameters to train")
@@ -145,6 +161,14 @@ class NodeStacks:
         """The gradient stacks, in the order of `stacks`."""
         return [stack.grad for stack in self.stacks if stack.grad is not None]
 
+    def occupy(self, rows: int) -> None:
+        """Use the first rows only (at most as many as there were at the start); the others keep their memory."""
+        self.rows = rows
+        for stack, wide, slopes in zip(self.stacks, self.wide, self._slopes, strict=True):
+            stack.grad = None
+            stack.data = wide[:rows]
+            stack.grad = slopes[:rows]
+
     @property
     def bytes_per_node(self) -> int:
         """Bytes of one node's parameters: the size of one message of uncompressed gossip."""
@@ -156,10 +180,10 @@ class NodeStacks:
 
     @property
     def modules(self) -> list[nn.Module]:
-        """One module for each node, whose parameters, gradients and changing buffers are views of the stacks."""
-        if not self._modules:
-            self._modules = [self._module_of(row) for row in range(self.rows)]
-        return self._modules
+        """One module for each row in use, whose parameters, gradients and changing buffers are views of the stacks."""
+        while len(self._modules) < self.rows:
+            self._modules.append(self._module_of(len(self._modules)))
+        return self._modules[: self.rows]
 
     def _module_of(self, row: int) -> nn.Module:
         parameters, buffers = dict(self.template.named_parameters()), dict(self.template.named_buffers())

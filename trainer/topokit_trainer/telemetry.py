@@ -83,12 +83,13 @@ def read_metrics(folder: Path) -> list[Metrics]:
 
 def describe(row: Metrics) -> str:
     """Say the main figures of an evaluation in one line."""
+    best = f"  best {row['best']}" if "best" in row else ""
     loss = "        " if row["train_loss"] is None else f"{row['train_loss']:8.4f}"
     return (
         f"step {row['step']:>6}  train loss {loss}  test loss {row['loss']:8.4f}  "
         f"accuracy {row['accuracy']:.4f} "
         f"(nodes {row['node_accuracy_mean']:.4f}, worst {row['node_accuracy_worst']:.4f})  "
-        f"consensus {row['consensus_distance']:.3e}  {row['seconds']:7.1f} s"
+        f"consensus {row['consensus_distance']:.3e}  {row['seconds']:7.1f} s{best}"
     )
 
 

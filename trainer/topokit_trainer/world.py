@@ -15,11 +15,14 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from topokit.errors import InputError, TopokitError
 from topokit_trainer.config import TrainConfig
 
 __all__ = ["World", "open_world"]
+
+WAIT_SLICE = 5.0  # seconds in one wait for a message in the store: in between, signals are heard
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,15 @@ class World:
         Where this rank's nodes live.
     backend : {"gloo", "nccl", None}
         None in a world of one.
+    store : torch.distributed.Store or None
+        What ranks leave messages in for one another, where they must not wait in the network.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")  # immutable
     backend: Literal["gloo", "nccl"] | None = None
+    store: Store | None = None
 
     @property
     def staged(self) -> bool:
@@ -94,6 +100,37 @@ class World:
         """Wait for all ranks."""
         if self.backend is not None:
             dist.barrier()
+
+    def announce(self, name: str) -> None:
+        """Leave word for the rank that waits for this name."""
+        if self.store is not None:
+            self.store.set(name, "")
+
+    def await_word(self, name: str) -> None:
+        """Sleep until another rank has announced this name, however long that takes; then forget it."""
+        if self.store is None:
+            return
+        while True:
+            try:
+                self.store.wait([name], timedelta(seconds=WAIT_SLICE))
+            except (dist.DistStoreError, RuntimeError) as error:
+                if "imeout" not in str(error) and "imed out" not in str(error):
+                    raise TopokitError(f"the store of the run is lost: {str(error).splitlines()[0]}") from error
+            else:
+                self.store.delete_key(name)
+                return
+
+    def meet(self, name: str) -> None:
+        """Sleep until all ranks have come to this point, however long that takes."""
+        if self.store is None:
+            return
+        if self.store.add(f"{name} count", 1) == self.size:
+            self.store.delete_key(f"{name} count")
+            for rank in range(self.size):
+                if rank != self.rank:
+                    self.announce(f"{name} {rank}")
+        else:
+            self.await_word(f"{name} {self.rank}")
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
@@ -167,7 +204,16 @@ def open_world(config: TrainConfig) -> Iterator[World]:
         raise InputError("--backend nccl needs --device cuda; use gloo on a CPU")
     dist.init_process_group(backend, timeout=timedelta(seconds=config.timeout))
     try:
-        world = World(dist.get_rank(), size, device, backend)
+        # A connection of its own: one that sleeps in a wait would keep the process group from its store.
+        store = TCPStore(
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=config.timeout),
+        )
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        world = World(dist.get_rank(), size, device, backend, PrefixStore(f"topokit {attempt}", store))
         # NCCL wants every rank in its first collective before any goes point to point.
         world.sum(torch.zeros(1, device=device))
         yield world

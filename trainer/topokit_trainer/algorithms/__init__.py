@@ -1,13 +1,42 @@
-"""One file for each algorithm; `make_algorithm` finds it by name."""
+"""One file for each algorithm; `make_algorithm` finds it by name, `algorithm_for` the one that a schedule asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from topokit.schedule import Schedule
 from topokit_trainer.algorithms.allreduce import AllReduce
 from topokit_trainer.algorithms.base import Algorithm
-from topokit_trainer.algorithms.dsgd import AdaptThenCombine, AdaptWithCombine
+from topokit_trainer.algorithms.ceca import Ceca
+from topokit_trainer.algorithms.dsgd import dsgd
+from topokit_trainer.algorithms.exact_diffusion import ExactDiffusion
+from topokit_trainer.algorithms.gradient_tracking import GradientTracking
+from topokit_trainer.algorithms.outer_momentum import OuterMomentum
+from topokit_trainer.algorithms.push_pull import PushPull
+from topokit_trainer.algorithms.push_sum import PushSum
+from topokit_trainer.algorithms.relay import Relay
+from topokit_trainer.algorithms.teleportation import Teleportation
 from topokit_trainer.config import TrainConfig
 
-__all__ = ["AdaptThenCombine", "AdaptWithCombine", "Algorithm", "AllReduce", "make_algorithm"]
+__all__ = ["Algorithm", "algorithm_for", "make_algorithm"]
+
+
+def algorithm_for(schedule: Schedule) -> str:
+    """Name the algorithm that a schedule asks for by its kind and its sums.
+
+    Examples
+    --------
+    >>> from topokit.designer import design
+    >>> [algorithm_for(design(name, 6)) for name in ("ring", "ceca-2p", "tree-push-pull")]
+    ['dsgd', 'ceca', 'push-pull']
+    """
+    if schedule.kind == "teleport":
+        return "teleportation"
+    if schedule.mixing == "push-pull":
+        return "push-pull"
+    if schedule.copies == 2:
+        return "ceca"
+    return "push-sum" if schedule.mixing == "column-stochastic" else "dsgd"
 
 
 def make_algorithm(config: TrainConfig) -> Algorithm:
@@ -15,9 +44,22 @@ def make_algorithm(config: TrainConfig) -> Algorithm:
 
     Examples
     --------
-    >>> make_algorithm(TrainConfig(order="awc", local_steps=4)).local_steps
+    >>> make_algorithm(TrainConfig(algorithm="dsgd", order="awc", local_steps=4)).local_steps
     4
     """
-    if config.algorithm == "allreduce":
-        return AllReduce()
-    return (AdaptThenCombine if config.order == "atc" else AdaptWithCombine)(config.local_steps)
+    steps = config.local_steps
+    made: dict[str, Callable[[], Algorithm]] = {
+        "allreduce": AllReduce,
+        "dsgd": lambda: dsgd(config),
+        "gradient-tracking": GradientTracking,
+        "exact-diffusion": ExactDiffusion,
+        "push-sum": lambda: PushSum(steps),
+        "ceca": Ceca,
+        "push-pull": PushPull,
+        "relay-sgd": lambda: Relay(steps),
+        "teleportation": lambda: Teleportation(steps, config.handover),
+    }
+    algorithm = made[config.algorithm]()
+    if config.outer_every == 0:
+        return algorithm
+    return OuterMomentum(algorithm, config.outer_every, config.outer_momentum, config.outer_lr)

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from topokit.errors import InputError
 from topokit.schedule import Schedule
+from topokit_trainer.algorithms.base import Algorithm, refuse_closures
+from topokit_trainer.ddp import ReducedGradients, reducible
+from topokit_trainer.gradients import LoopGradients
 from topokit_trainer.nodes import Nodes
 from topokit_trainer.optimizers import NodeOptimizer
 
 __all__ = ["AllReduce"]
 
 
-class AllReduce:
-    """Synchronous data-parallel SGD; the schedule gives the number of nodes only."""
+class AllReduce(Algorithm):
+    """Synchronous data-parallel SGD; the schedule gives the number of nodes only.
 
-    local_steps = 1
+    With one node on each rank the gradients go through DistributedDataParallel.
+    """
+
+    name = "all-reduce"
+
+    def __init__(self) -> None:
+        self.reduced: ReducedGradients | None = None
 
     def check(self, schedule: Schedule, optimizer: NodeOptimizer) -> None:
         """Accept every schedule, and every optimizer that takes gradients as they are."""
-        if optimizer.needs_closure:
-            raise InputError(
-                "all-reduce averages gradients between evaluation and step, but this optimizer evaluates the loss "
-                "itself (it needs a closure); use --algorithm dsgd or another optimizer"
-            )
-
-    def at_rest(self, steps: int) -> bool:
-        """Nothing is ever under way between two steps."""
-        return True
-
-    def finish(self) -> None:
-        """Nothing is left to do."""
+        refuse_closures(optimizer, self.name)
 
     def rounds(self, steps: int) -> int:
         """No gossip rounds."""
@@ -36,6 +33,17 @@ class AllReduce:
 
     def step(self, nodes: Nodes, step: int) -> None:
         """Compute gradients, average them over all nodes, take the step."""
-        nodes.compute_gradients(step)
-        nodes.average_gradients()
+        if self.reduced is not None or reducible(nodes):
+            self._reduce(nodes, step)
+        else:
+            nodes.compute_gradients(step)
+            nodes.average_gradients()
         nodes.apply_gradients()
+
+    def _reduce(self, nodes: Nodes, step: int) -> None:
+        inputs, targets = nodes.batches(step)
+        if self.reduced is None:
+            assert isinstance(nodes.engine, LoopGradients)  # else it would not be reducible
+            self.reduced = ReducedGradients(nodes.engine, nodes, inputs, targets, step)
+        nodes.losses.add(self.reduced(inputs, targets, step))
+        nodes.count_all_reduce()

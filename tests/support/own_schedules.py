@@ -1,0 +1,34 @@
+"""A schedule for each training algorithm, of the kind that it asks for."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+
+from topokit.designer import design, design_graph
+from topokit.matrix import MixingMatrix
+from topokit.schedule import Schedule
+
+__all__ = ["directed", "own_schedules"]
+
+
+def directed(nodes: int) -> Schedule:
+    """A directed ring in which node 0 also sends to the second half: columns sum to one, rows do not."""
+    weights = np.eye(nodes) + np.roll(np.eye(nodes), 1, axis=0)
+    weights[nodes // 2 :, 0] += 1
+    return Schedule.cyclic([MixingMatrix.from_matrix(weights / weights.sum(axis=0))], mixing="column-stochastic")
+
+
+def own_schedules(nodes: int, active: int) -> dict[str, Schedule]:
+    """Give a schedule by name of the algorithm; ``active`` nodes of TELEPORTATION are so at once."""
+    return {
+        "dsgd": design("one-peer-exponential", nodes),
+        "gradient-tracking": design("exponential", nodes),
+        "exact-diffusion": design("ring", nodes),
+        "push-sum": directed(nodes),
+        "ceca": design("ceca-1p", nodes),
+        "push-pull": design("tree-push-pull", nodes),
+        "relay-sgd": design_graph(nx.full_rary_tree(2, nodes)),
+        "teleportation": design("teleportation", nodes, active=[active], inner="ring", seed=3),
+        "allreduce": design("ring", nodes),
+    }
