@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types unit bench bench-spectral bench-network check-page reproduce-topologies docs clean
+.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network check-page reproduce-topologies reproduce-training docs clean
 
 # The main job: design -> analyze -> train on real data, with results and plots in demo/.
 demo: .venv/ready
@@ -30,6 +30,12 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/bench_proofs.py
 	$(BIN)/pytest -m slow tests/benchmarks
 
+# Virtual nodes and mixing on one GPU, and the tests that need one; `make bench-gpu DEVICE=cpu` tries it without.
+DEVICE ?= cuda
+bench-gpu: .venv/ready
+	$(BIN)/python tests/benchmarks/bench_gpu.py --device $(DEVICE)
+	$(BIN)/pytest -m gpu tests/trainer
+
 # Spectra of a million nodes against dense and iterative solvers.
 bench-spectral: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_spectral.py
@@ -47,6 +53,12 @@ check-page: .venv/ready
 reproduce-topologies: .venv/ready
 	$(BIN)/python tests/reproductions/reproduce_topologies.py
 	$(BIN)/pytest tests/reproductions/test_reproduce_topologies.py
+
+# Training experiments on MNIST, whose results docs/reproductions.md keeps: make reproduce-training MNIST=FOLDER
+# What the results file holds is not run again; OPTIONS="--only b --seeds 1" runs a part.
+reproduce-training: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reproductions/reproduce_training.py --mnist "$(MNIST)" $(OPTIONS)
+	$(BIN)/pytest tests/reproductions/test_reproduce_training.py
 
 # What is generated from the code: the command-line reference, the picture of the README, the test vectors.
 docs: .venv/ready
