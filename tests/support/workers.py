@@ -24,6 +24,7 @@ from topokit_trainer.search import search_active
 from topokit_trainer.world import open_world
 
 __all__ = [
+    "fail_in_round",
     "failing_setup",
     "final_parameters",
     "idle_while_others_work",
@@ -107,6 +108,25 @@ def idle_while_others_work(schedule: Schedule, config: TrainConfig, seconds: flo
         wall, busy = time.perf_counter(), time.process_time()
         trainer.run()
         return time.perf_counter() - wall, time.process_time() - busy
+
+
+def fail_in_round(schedule: Schedule, config: TrainConfig, round_number: int) -> str:
+    """Train until the holder of the token in some round fails; give the message of this rank's error."""
+    try:
+        with open_world(config) as world:
+            trainer = Trainer(schedule, config, world, model=linear, data=blobs())
+            step = trainer.algorithm.step
+
+            def failing(nodes: Nodes, number: int) -> None:
+                if number == round_number and nodes.stacks.rows:
+                    raise ValueError("out of order")
+                step(nodes, number)
+
+            trainer.algorithm.step = failing  # type: ignore[method-assign]
+            trainer.run()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
 
 
 def search_here(schedule: Schedule, config: TrainConfig) -> list[Any]:

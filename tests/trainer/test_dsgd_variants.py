@@ -256,6 +256,13 @@ def test_interrupted_runs_end_where_uninterrupted_ones_do(tmp_path, order, mixin
     assert buffers_of(again).tobytes() == buffers_of(straight).tobytes()
 
 
+@pytest.mark.parametrize("mixing", ["mixed", "quasi-global"])
+def test_momentum_is_shared_in_half_precision_too(mixing):
+    config = settings(steps=40, lr=0.05, momentum=0.9, momentum_mixing=mixing, dtype="bfloat16", batch_size=8)
+    metrics = make(design("ring", 4), config).run().metrics
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+
+
 @pytest.mark.parametrize(("order", "mixing"), [("cta", "local"), ("atc", "mixed"), ("atc", "quasi-global")])
 def test_stays_where_it_belongs_for_thousands_of_steps(order, mixing):
     data = blobs(samples=40)

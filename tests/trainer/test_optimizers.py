@@ -83,8 +83,8 @@ def model_for(name):
     return without_biases if name == "muon" else model
 
 
-def fresh_stacks(name):
-    template = model_for(name)().double()
+def fresh_stacks(name, dtype=torch.float64):
+    template = model_for(name)().to(dtype)
     return NodeStacks(template, 1, group_names(template, ALL[name](template)))
 
 
@@ -95,6 +95,12 @@ def test_it_is_found_out_which_optimizers_are_elementwise(name):
     assert is_elementwise(stacks, ALL[name]) is (name in ELEMENTWISE)
     assert torch.equal(stacks.stacks[0].detach(), before)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "lbfgs"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_type_of_the_parameters_does_not_matter_for_that(name, dtype):
+    assert is_elementwise(fresh_stacks(name, dtype), ALL[name]) is (name in ELEMENTWISE)
 
 
 def by_hand(trainer, factory, start, scheduler=None):

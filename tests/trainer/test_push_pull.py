@@ -157,6 +157,14 @@ def test_trackers_sum_up_to_the_gradients_at_every_step(name):
         assert np.abs((state(trainer, "tracker") - gradients).sum(axis=0)).max() < 1e-13
 
 
+def test_trackers_keep_their_sum_in_half_precision():
+    trainer = trainer_for(SCHEDULES["tree of 7"], partition="sorted", lr=0.05, dtype="bfloat16")
+    for step in range(500):
+        trainer.algorithm.step(trainer.nodes, step)
+    gradients, sums = state(trainer, "gradient before"), state(trainer, "tracker").sum(axis=0)
+    assert np.abs(sums - gradients.sum(axis=0)).max() < 1e-4 * np.abs(gradients).max()
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_averaged_model_moves_by_its_share_of_the_trackers_alone(name):
     trainer = trainer_for(SCHEDULES[name], perturb=0.1, lr=0.05)

@@ -11,7 +11,7 @@ from ranks import run_ranks
 from workers import search_here
 
 from topokit.designer import design
-from topokit.errors import InputError
+from topokit.errors import InputError, TopokitError
 from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
 from topokit_trainer import Trainer
@@ -84,6 +84,62 @@ def test_a_search_goes_on_where_it_was(tmp_path):
     assert again.candidates == first.candidates
     assert sum("finished already" in line for line in lines) == 2
     assert len(read_metrics(tmp_path / "search" / "together")) == 2
+
+
+def first_row_bursts():
+    """A loss that is not finite for the first model of the seven that train side by side."""
+    calls = iter(range(10**6))
+
+    def loss(outputs, targets):
+        value = torch.nn.functional.cross_entropy(outputs, targets)
+        return value * float("nan") if torch.is_grad_enabled() and next(calls) == 0 else value
+
+    return loss
+
+
+def test_candidates_that_diverge_are_not_the_best(tmp_path):
+    schedule = design("teleportation", 8, active=[2], inner="ring")
+    out = tmp_path / "search"
+    result = search_active(schedule, settings(steps=20, lr=0.1, out=out), loss=first_row_bursts(), **PARTS)
+    losses = {c.active: c.loss for c in result.candidates}
+    assert losses[1] is None
+    assert result.best.active != 1
+    found = json.loads((out / "search.json").read_text(), parse_constant=pytest.fail)
+    assert found["candidates"][0]["loss"] is None
+    for line in (out / "together" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+
+
+def test_a_search_in_which_all_diverge_ends_in_a_sentence():
+    def burst(outputs, targets):
+        return torch.nn.functional.cross_entropy(outputs, targets) * (np.nan if torch.is_grad_enabled() else 1)
+
+    with pytest.raises(TopokitError, match="no candidate ended with a finite loss"):
+        search_active(design("teleportation", 8, active=[2], inner="ring"), settings(steps=3), loss=burst, **PARTS)
+
+
+def test_a_search_and_a_run_do_not_share_a_folder(tmp_path):
+    schedule = design("teleportation", 8, active=[2], inner="ring")
+    config = settings(steps=4, out=tmp_path / "one", checkpoint_every=2)
+    Trainer(schedule, config, **PARTS).run()
+    before = (tmp_path / "one" / "averaged-model.pt").read_bytes()
+    with pytest.raises(InputError, match="holds a run of its own; give the search another --out"):
+        search_active(schedule, config, **PARTS)
+    assert (tmp_path / "one" / "averaged-model.pt").read_bytes() == before
+    other = replace(config, out=tmp_path / "two")
+    search_active(schedule, other, **PARTS)
+    with pytest.raises(InputError, match="holds a search for active nodes; give this run another --out"):
+        Trainer(schedule, other, **PARTS)
+
+
+def test_a_single_run_does_not_search():
+    with pytest.raises(InputError, match="a search is several runs"):
+        Trainer(design("teleportation", 8, active=[2]), settings(search_active=True), **PARTS)
+
+
+def test_other_weights_than_the_usual_ones_cannot_be_searched():
+    with pytest.raises(InputError, match="has metropolis-boyd weights; design a schedule"):
+        plan_search(design("star", 8, weights="metropolis-boyd"))
 
 
 @pytest.mark.dist

@@ -8,7 +8,7 @@ import torch
 from problems import Softmax, blobs, linear, settings
 from ranks import run_ranks
 from torch import nn
-from workers import final_parameters, idle_while_others_work, tokens_of_all, train_all
+from workers import fail_in_round, final_parameters, idle_while_others_work, tokens_of_all, train_all
 
 from topokit.designer import design
 from topokit.errors import InputError
@@ -178,7 +178,9 @@ def test_hand_over_and_mixing_keep_the_mean_of_each_team(name):
 
 def test_tokens_stay_together_for_three_thousand_steps():
     schedule = design("teleportation", 16, active=[4], inner="ring")
-    config = settings(steps=3000, lr=0.05, batch_size=8, dtype="float32", eval_every=500, partition="dirichlet")
+    config = settings(
+        steps=3000, gradients="vmap", lr=0.05, batch_size=8, dtype="float32", eval_every=500, partition="dirichlet"
+    )
     metrics = train(schedule, config, model=linear, data=blobs(dtype=torch.float32)).metrics
     assert all(row["consensus_distance"] < 0.5 for row in metrics)
     assert metrics[-1]["loss"] < metrics[0]["loss"]
@@ -247,6 +249,33 @@ def test_idle_ranks_sleep_beyond_the_time_out_and_cost_nothing():
     for rank, (wall, busy) in enumerate(ranks):
         assert wall > 11
         assert busy < 0.25 * wall, f"rank {rank} was busy for {busy:.1f} of {wall:.1f} s of others' sleep"
+
+
+@pytest.mark.dist
+def test_a_rank_that_fails_is_the_end_of_those_that_sleep():
+    schedule = design("teleportation", 4, active=[1], seed=4)
+    messages = run_ranks(fail_in_round, 4, schedule, settings(steps=40, lr=0.1, timeout=4.0), 6, timeout=60)
+    failing = int(schedule.rule.holders(6)[0][0])
+    assert messages.pop(failing) == "ValueError: out of order"
+    assert set(messages) == {
+        f"TopokitError: another rank has failed (rank {failing}: out of order); start the same command again to go on "
+        "from the last checkpoint"
+    }
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_half_precision_travels(momentum):
+    config = settings(steps=30, lr=0.1, momentum=momentum, dtype="bfloat16")
+    metrics = train(SCHEDULES["k=3 of 8, ring"], config, model=linear, data=blobs()).metrics
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+
+
+def test_momentum_that_cannot_act_is_noted():
+    lines = []
+    for local_steps in (1, 2):
+        config = settings(steps=2, momentum=0.9, handover="reset", local_steps=local_steps)
+        Trainer(SCHEDULES["k=1 of 8"], config, model=linear, data=blobs(), report=lines.append)
+    assert sum("momentum has no effect" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])

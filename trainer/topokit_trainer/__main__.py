@@ -5,6 +5,9 @@ import sys
 
 from topokit_trainer.launch import main
 
+# PyTorch, which is not imported yet, would warn of every wait in the store that ends without word; ranks without work
+# wait long.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 status = main()
 sys.stdout.flush()
 sys.stderr.flush()

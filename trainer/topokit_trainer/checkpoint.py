@@ -92,6 +92,7 @@ class Checkpoints:
         content = {
             "bytes_per_node": nodes.bytes_per_node,
             "bytes_sent": nodes.exchange.bytes_sent,
+            "contraction": nodes.contraction,
             "loss_total": None if total is None else total.cpu(),
             "loss_count": nodes.losses.count,
             "nodes": {key: _node_state(nodes, row) for row, key in enumerate(nodes.keys)},
@@ -157,7 +158,7 @@ class Checkpoints:
                 continue
             content = _read(path / name)
             found.update(content["nodes"])
-            nodes.bytes_per_node = content["bytes_per_node"]
+            nodes.bytes_per_node, nodes.contraction = content["bytes_per_node"], content["contraction"]
             if same_ranks and rank == self.world.rank:
                 _load_counts(nodes, [content])
         if missing := [key for key in nodes.keys if key not in found]:
@@ -184,7 +185,7 @@ def _file_name(rank: int) -> str:
 
 
 def _load_counts(nodes: Nodes, contents: list[dict[str, Any]]) -> None:
-    nodes.bytes_per_node = contents[0]["bytes_per_node"]
+    nodes.bytes_per_node, nodes.contraction = contents[0]["bytes_per_node"], contents[0]["contraction"]
     nodes.exchange.bytes_sent = sum(content["bytes_sent"] for content in contents)
     nodes.losses.count = sum(content["loss_count"] for content in contents)
     totals = [content["loss_total"] for content in contents if content["loss_total"] is not None]

@@ -32,6 +32,11 @@ OWNERS = {
 }
 
 
+def listed(names: Sequence[str]) -> str:
+    """Write names as in a sentence."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def option(default: Any, text: str) -> Any:
     """Declare a field with the help text that every command line shows for it."""
     return field(default=default, metadata={"help": text})
@@ -154,12 +159,14 @@ class TrainConfig:
         if self.momentum and self.optimizer != "sgd":
             raise InputError(f"--momentum belongs to sgd; {self.optimizer} would ignore it")
         defaults = {f.name: f.default for f in fields(self)}
+        if self.outer_every > self.steps:
+            raise InputError(f"--outer-every {self.outer_every} is more than the {self.steps} --steps of the run")
         for name in ("outer_momentum", "outer_lr"):
             if not self.outer_every and getattr(self, name) != defaults[name]:
                 raise InputError(f"{flag(name)} belongs to outer steps, and there are none without --outer-every")
         for name, owners in OWNERS.items():
             if self.algorithm not in ("auto", *owners) and getattr(self, name) != defaults[name]:
-                raise InputError(f"{flag(name)} belongs to {' and '.join(owners)}; {self.algorithm} would ignore it")
+                raise InputError(f"{flag(name)} belongs to {listed(owners)}; {self.algorithm} would ignore it")
 
     def _number(self, name: str, hint: Any) -> int | float | None:
         """Give a plain number for what may have come from NumPy: it is to be written as JSON."""

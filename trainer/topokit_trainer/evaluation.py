@@ -118,7 +118,8 @@ class Evaluator:
         for name, every in self.stacks.buffers.items():
             stack = every[: self.stacks.rows]
             if stack.is_floating_point():
-                mean = node_mean([stack.flatten(1)], weights, self.world)[0]
+                flat = stack.reshape(len(stack), stack.shape[1:].numel())
+                mean = node_mean([flat], weights, self.world)[0]
                 buffers[name] = mean.view(stack.shape[1:])
             else:
                 largest = [t for t in self.world.gather(stack.cpu()) if len(t)]

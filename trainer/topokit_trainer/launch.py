@@ -36,7 +36,8 @@ def run_schedule(schedule_path: str, config: TrainConfig, report: Callable[[str]
             schedule = Schedule.load(schedule_path)
         if config.search_active:
             metrics = search_active(schedule, config, world, report).metrics
-            folders = sorted(path.parent for path in config.out.glob("*/summary.json")) if config.out else []
+            folders = [config.out / name for name in ("together", "everyone")] if config.out else []
+            folders = [folder for folder in folders if (folder / "summary.json").exists()]
         else:
             metrics = Trainer(schedule, config, world, report=report).run().metrics
             folders = [config.out] if config.out else []
@@ -61,6 +62,8 @@ def start_ranks(schedule_path: str, config: TrainConfig, processes: int, *, quie
 
     from topokit_trainer.world import World
 
+    # PyTorch warns of every wait in the store that ends without word, and ranks without work wait long.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     nodes = Schedule.load(schedule_path).nodes
     World(size=processes).nodes_of(0, nodes)
     # Ranks share the cores of this machine; without this each would start a thread for every core.

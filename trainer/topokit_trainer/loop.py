@@ -140,6 +140,8 @@ class Trainer:
         loss: LossFunction = functional.cross_entropy,
         report: Reporter | None = None,
     ) -> None:
+        if config.search_active:
+            raise InputError("a search is several runs: use topokit_trainer.search.search_active, or topokit train")
         if config.algorithm == "auto":
             config = replace(config, algorithm=algorithm_for(schedule))
         self.schedule, self.config, self.world = schedule, config, world or World()
@@ -241,6 +243,8 @@ class Trainer:
         out = self.config.out
         if out is None:
             return None
+        if (out / "search.json").exists() or (out / "together").exists():
+            raise InputError(f"{out} holds a search for active nodes; give this run another --out")
         found = (out / "checkpoints").exists()
         if not found and (out / "metrics.jsonl").exists() and not self.config.overwrite:
             raise InputError(

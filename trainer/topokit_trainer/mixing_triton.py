@@ -34,7 +34,7 @@ def _change_of_rows(  # type: ignore[no-untyped-def]
     KIND: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    row = tl.program_id(1)
+    row = tl.program_id(1).to(tl.int64)
     column = tl.program_id(0).to(tl.int64) * WIDTH + tl.arange(0, WIDTH)
     inside = column < columns
     own = tl.load(x + row * x_stride + column, mask=inside, other=0.0).to(KIND)

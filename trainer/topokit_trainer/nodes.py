@@ -229,8 +229,11 @@ class Nodes:
 
     def note_contraction(self, before: float | None, after: float | None) -> None:
         """Remember what a measured round left of the consensus distance."""
-        if before is not None and after is not None:
-            self.contraction = after / before if before > 0 else None
+        if before is None or after is None or not self.stacks.rows:
+            return
+        # Nodes that agree are apart by no more than the rounding of their mean.
+        size = torch.stack([x[0].norm().double() * torch.finfo(x.dtype).eps for x in self.parameters]).sum()
+        self.contraction = after / before if before > float(size) else None
 
     def _distance(self, stacks: Sequence[Tensor]) -> float:
         return consensus_distance(stacks, self.uniform, self.world)

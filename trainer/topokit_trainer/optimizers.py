@@ -141,7 +141,7 @@ def is_elementwise(stacks: NodeStacks, factory: OptimizerFactory, steps: int = 3
     >>> is_elementwise(stacks, lambda m: torch.optim.LBFGS(m.parameters()))
     False
     """
-    model = copy.deepcopy(stacks.template)
+    model = copy.deepcopy(stacks.template).double()  # half precision would differ by its rounding alone
     template = factory(model)
     # State made at construction has the shapes of single models and cannot be stacked afterwards.
     if _needs_closure(template) or template.state:

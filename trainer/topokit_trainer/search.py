@@ -128,7 +128,12 @@ def plan_search(schedule: Schedule) -> SearchPlan:
             f"--search-active cannot give {name} its {' and '.join(own)} for other numbers of nodes; design a "
             "schedule with --topology teleportation --param inner=NAME"
         )
-    n = schedule.nodes
+    n, weights = schedule.nodes, schedule.provenance.get("weights")
+    if weights is not None and weights != design(name, n).provenance.get("weights"):
+        raise InputError(
+            f"--search-active takes {name} with its usual weights for other numbers of nodes, and {schedule.name} has "
+            f"{weights} weights; design a schedule with --topology teleportation --param inner={name}"
+        )
     together = design("teleportation", n, active=list(search_plan(n)), inner=name, seed=seed)
     everyone: Schedule | None
     try:
@@ -170,6 +175,8 @@ def search_active(
     world, say = world or World(), report or (lambda line: None)
     with world.agreed():
         plan = plan_search(schedule)
+        if config.out and (config.out / "metrics.jsonl").exists():
+            raise InputError(f"{config.out} holds a run of its own; give the search another --out")
     runs = {"together": plan.together} | ({"everyone": plan.everyone} if plan.everyone else {})
     metrics: dict[str, list[Metrics]] = {}
     for name, part in runs.items():
@@ -181,8 +188,7 @@ def search_active(
         metrics[name] = Trainer(part, settings, world, report=report, **parts).run().metrics
     if plan.everyone is None and world.rank == 0:
         say(f"note: {plan.inner} does not exist for all {plan.nodes} nodes, so that they were not all active at once")
-    found = {name: rows[-1] for name, rows in metrics.items() if rows}
-    found = world.first(found)
+    found = world.first({name: rows[-1] for name, rows in metrics.items() if rows})
     candidates = _candidates(plan, found)
     best = min(candidates, key=lambda c: inf if c.loss is None else c.loss)
     if best.loss is None:
@@ -214,4 +220,4 @@ def _write(out: Path, plan: SearchPlan, result: SearchResult, came_from: str) ->
         "best": result.best.active,
         "candidates": [asdict(candidate) for candidate in result.candidates],
     }
-    write_text(out / "search.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_text(out / "search.json", json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")

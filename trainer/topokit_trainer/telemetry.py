@@ -54,11 +54,24 @@ class RunFolder:
 
     def add(self, row: Metrics) -> None:
         """Append one evaluation; what is not finite becomes None, because JSON has no other word for it."""
-        row = {name: None if isinstance(v, float) and not isfinite(v) else v for name, v in row.items()}
+        row = finite(row)
         self.rows.append(row)
         if self.metrics_file is not None:
             with self.metrics_file.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Replace numbers that are not finite by None, also those within dictionaries.
+
+    Examples
+    --------
+    >>> finite({"loss": float("nan"), "teams": {"k=1": {"loss": 2.0}}})
+    {'loss': None, 'teams': {'k=1': {'loss': 2.0}}}
+    """
+    if isinstance(value, dict):
+        return {name: finite(v) for name, v in value.items()}
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def read_metrics(folder: Path) -> list[Metrics]:

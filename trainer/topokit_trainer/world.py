@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from topokit_trainer.config import TrainConfig
 
 __all__ = ["World", "open_world"]
 
+FAILED = "failed"
 WAIT_SLICE = 5.0  # seconds in one wait for a message in the store: in between, signals are heard
 
 
@@ -116,9 +117,21 @@ class World:
             except (dist.DistStoreError, RuntimeError) as error:
                 if "imeout" not in str(error) and "imed out" not in str(error):
                     raise TopokitError(f"the store of the run is lost: {str(error).splitlines()[0]}") from error
+                if self.store.check([FAILED]):
+                    raise TopokitError(
+                        f"another rank has failed ({self.store.get(FAILED).decode()}); start the same command again to "
+                        "go on from the last checkpoint"
+                    ) from error
             else:
                 self.store.delete_key(name)
                 return
+
+    def fail(self, error: BaseException) -> None:
+        """Leave word for sleeping ranks that this one has failed; the first word stands."""
+        if self.store is not None:
+            with suppress(dist.DistStoreError, RuntimeError):  # rank 0 may have taken the store with it
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                self.store.compare_set(FAILED, "", f"rank {self.rank}: {reason}")
 
     def meet(self, name: str) -> None:
         """Sleep until all ranks have come to this point, however long that takes."""
@@ -216,6 +229,10 @@ def open_world(config: TrainConfig) -> Iterator[World]:
         world = World(dist.get_rank(), size, device, backend, PrefixStore(f"topokit {attempt}", store))
         # NCCL wants every rank in its first collective before any goes point to point.
         world.sum(torch.zeros(1, device=device))
-        yield world
+        try:
+            yield world
+        except BaseException as error:
+            world.fail(error)
+            raise
     finally:
         dist.destroy_process_group()

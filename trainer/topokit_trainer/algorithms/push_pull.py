@@ -95,8 +95,10 @@ class PushPull(Algorithm):
         schedule = nodes.schedule
         self._pull = Plans(lambda t: _parts(schedule.round(t))[0], schedule.period, nodes.world)
         self._push = Plans(lambda t: _parts(schedule.round(t))[1], schedule.period, nodes.world)
-        self._tracker = nodes.keep_zeros("tracker")
-        self._before = nodes.keep_zeros("gradient before")
+        # In half precision y + g - g_before would be rounded anew in every step, and the sum would drift away.
+        wide = [(x, torch.promote_types(x.dtype, torch.float32)) for x in nodes.parameters]
+        self._tracker = nodes.keep("tracker", [torch.zeros_like(x, dtype=kind) for x, kind in wide])
+        self._before = nodes.keep("gradient before", [torch.zeros_like(x, dtype=kind) for x, kind in wide])
         self._next = step
 
     def notes(self) -> list[str]:
@@ -114,7 +116,7 @@ class PushPull(Algorithm):
         for gradient, before, y in zip(nodes.stacks.gradients, self._before, self._tracker, strict=True):
             y.add_(gradient).sub_(before)
             before.copy_(gradient)
-            torch.div(y, nodes.schedule.nodes, out=gradient)
+            gradient.copy_(y / nodes.schedule.nodes)
         nodes.apply_gradients()
         nodes.combine((self._pull(step), nodes.parameters), (self._push(step), self._tracker))
         self._next = step + 1

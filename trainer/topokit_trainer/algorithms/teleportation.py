@@ -102,6 +102,15 @@ class Teleportation(Algorithm):
         nodes.draw = lambda now: nodes.batches.of(*self._work(nodes, now))
         self._settle(nodes, np.flatnonzero(self._ranks(nodes, self.holders) == nodes.world.rank))
 
+    def notes(self) -> list[str]:
+        """Say where the optimizer has no time to use what it keeps."""
+        if self.handover == "travel" or self.local_steps > 1:
+            return []
+        return [
+            "with --handover reset the optimizer starts anew in every round, and a round is one step: momentum has no "
+            "effect; take --local-steps above 1, or --handover travel"
+        ]
+
     def step(self, nodes: Nodes, step: int) -> None:
         """Descend where there are tokens; mix and move when the local steps are done."""
         if nodes.stacks.rows:
