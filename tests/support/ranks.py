@@ -7,6 +7,9 @@ import os
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from functools import lru_cache
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
 __all__ = ["run_ranks"]
@@ -21,9 +24,23 @@ _context.set_forkserver_preload(
         "topokit_trainer.mixing_kernel",
         "topokit.designer",
         "topokit_trainer.search",
-        "torch._dynamo",  # what optimizers import at their first step: a second and more in every rank
+        "warm_ranks",
     ]
 )
+
+
+@lru_cache(maxsize=1)
+def _start_server() -> None:
+    """Start the process that ranks are forked from; it looks for modules where the environment says, only."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in (str(Path(__file__).parent), before) if path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def run_ranks(function: Callable[..., Any], size: int, *arguments: Any, timeout: float = 60.0) -> list[Any]:
@@ -33,6 +50,7 @@ def run_ranks(function: Callable[..., Any], size: int, *arguments: Any, timeout:
     """
     from torch.distributed import TCPStore
 
+    _start_server()
     # The store lives here, as it does in torchrun's agent: no port is chosen twice, none is waited for.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout))
     queue = _context.Queue()

@@ -1,7 +1,5 @@
 """Virtual, distributed and hybrid runs are the same run, and one round is one product with W."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 from ranks import run_ranks
@@ -11,7 +9,14 @@ from topokit.designer import design
 from topokit.matrix import MixingMatrix
 from topokit_trainer import TrainConfig, Trainer
 
-CASES = list(product(("ring", "one-peer-exponential", "random-matching"), ("atc", "awc"), ("float32", "float64")))
+CASES = [
+    ("ring", "atc", "float32"),
+    ("ring", "awc", "float64"),
+    ("one-peer-exponential", "atc", "float64"),
+    ("one-peer-exponential", "awc", "float32"),
+    ("random-matching", "atc", "float32"),
+    ("random-matching", "awc", "float64"),
+]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 

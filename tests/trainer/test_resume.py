@@ -87,7 +87,7 @@ def trajectory(folder):
     ],
 )
 def test_interrupted_runs_go_on(tmp_path, processes, order, number):
-    steps = 800
+    steps = 500
     design("one-peer-exponential", 4).save(tmp_path / "schedule.json")
     process = start(tmp_path / "interrupted", processes, order, steps)
     status = interrupt(process, tmp_path / "interrupted", number)
