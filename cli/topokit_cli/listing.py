@@ -54,7 +54,7 @@ def list_names(
 
     Of algorithms: what each needs of a schedule, the models that a node keeps besides its parameters, gradient and
     optimizer's state, the models in each message that it sends (how many messages there are in a round, topokit analyze
-    tells of the schedule), the options of topokit train that it alone has a use for, and its source.
+    tells of the schedule), the options of topokit train that not all have a use for, and its source.
 
     With --json, standard output is an array of objects with the keys name and summary, and more for topologies and
     weights (kind, sizes, degree, period, exact, directed, parameters with their defaults, weights, source) and for

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from problems import linear, settings
+from problems import blobs, linear, settings
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from topokit.designer import design
 from topokit.errors import InputError
 from topokit_trainer import Data, TrainConfig, Trainer
-from topokit_trainer.data import NodeBatches, labels_of, load_data, read_mnist
+from topokit_trainer.data import NodeBatches, given_data, labels_of, load_data, read_mnist
 from topokit_trainer.partition import dirichlet_partition, iid_partition, sorted_partition
 
 CPU = torch.device("cpu")
@@ -303,3 +303,16 @@ def test_missing_mnist_folder_or_files(tmp_path):
         load_data(settings(data="mnist", data_path=tmp_path / "nowhere"))
     with pytest.raises(InputError, match="holds no train-images-idx3-ubyte or t10k-images-idx3-ubyte file"):
         load_data(settings(data="mnist", data_path=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "give", [lambda pair: pair, lambda pair: list(pair), lambda pair: lambda: pair, lambda pair: Data(*pair)]
+)
+def test_data_is_given_in_any_of_these_ways(give):
+    pair = (blobs().train, blobs().test)
+    assert given_data(give(pair)).train is pair[0]
+
+
+def test_data_that_is_no_pair_is_refused():
+    with pytest.raises(InputError, match="data must be a pair \\(training set, test set\\), not int"):
+        given_data(3)

@@ -1,6 +1,7 @@
 """A run as a whole: decided by its seed alone, and refused in words where its parts do not fit."""
 
 import sys
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -190,3 +191,9 @@ def test_a_finished_run_says_so(tmp_path):
     lines = []
     train(RING, config, data=blobs(), model=linear, report=lines.append)
     assert "the run is finished already, with 4 steps" in lines
+
+
+def test_a_schedule_may_be_given_as_a_path(tmp_path):
+    design("ring", 4).save(tmp_path / "ring.json")
+    config = settings(steps=2)
+    assert train(tmp_path / "ring.json", config).final == {**train(design("ring", 4), config).final, "seconds": ANY}

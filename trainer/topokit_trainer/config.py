@@ -74,9 +74,13 @@ class TrainConfig:
         "for dsgd with momentum: each node's own (local), averaged like the parameters (mixed), or that of the change "
         "after mixing (quasi-global)",
     )
-    local_steps: int = option(1, "gradient steps of each node between two rounds of mixing")
+    local_steps: int = option(
+        1, "gradient steps of each node between two rounds of mixing (dsgd, push-sum, relay-sgd, teleportation)"
+    )
     outer_every: int = option(
-        0, "steps between two outer steps (SlowMo): exact averaging with momentum of its own; 0 is never"
+        0,
+        "for dsgd and push-sum: steps between two outer steps (SlowMo), which average exactly with momentum of their "
+        "own; 0 is never",
     )
     outer_momentum: float = option(0.5, "momentum of the outer steps")
     outer_lr: float = option(1.0, "learning rate of the outer steps")
@@ -84,7 +88,9 @@ class TrainConfig:
         "travel", "for teleportation: the state of the optimizer travels with the model, or starts anew at each holder"
     )
     search_active: bool = option(
-        False, "search for the number of active nodes: 1, 2, 4 ... side by side in one run, then all nodes in another"
+        False,
+        "search for TELEPORTATION's number of active nodes: 1, 2, 4 ... side by side in one run, then all nodes in "
+        "another; the schedule names the topology among them (a teleport schedule its inner one)",
     )
     data: str = option("digits", "data set: digits (embedded), mnist (needs --data-path), or package.module:function")
     data_path: Path | None = option(None, "folder with files in MNIST format")

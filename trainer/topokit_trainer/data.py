@@ -23,7 +23,7 @@ from topokit_trainer.models import import_object
 from topokit_trainer.partition import dirichlet_partition, iid_partition, sorted_partition
 from topokit_trainer.seeding import keyed_generator, keyed_seed
 
-__all__ = ["Data", "NodeBatches", "load_data", "read_mnist"]
+__all__ = ["Data", "NodeBatches", "given_data", "load_data", "read_mnist"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,22 @@ def load_data(config: TrainConfig) -> Data:
         return made
     if not isinstance(made, tuple | list) or len(made) != 2:
         raise InputError(f"--data {config.data} must return (training set, test set), not {type(made).__name__}")
+    return Data(*made)
+
+
+def given_data(data: Any) -> Data:
+    """Take what a caller gives for data: `Data`, a pair of map-style datasets, or a function that returns either.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    made = data() if callable(data) and not isinstance(data, Data) else data
+    if isinstance(made, Data):
+        return made
+    if not isinstance(made, tuple | list) or len(made) != 2:
+        raise InputError(f"data must be a pair (training set, test set), not {type(made).__name__}")
     return Data(*made)
 
 

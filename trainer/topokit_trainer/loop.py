@@ -10,10 +10,11 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,7 +30,7 @@ from topokit_trainer.algorithms import algorithm_for, make_algorithm
 from topokit_trainer.checkpoint import Checkpoints, Progress
 from topokit_trainer.config import TrainConfig
 from topokit_trainer.contraction import expected_contraction
-from topokit_trainer.data import Data, NodeBatches, load_data
+from topokit_trainer.data import Data, NodeBatches, given_data, load_data
 from topokit_trainer.evaluation import Evaluator, averaged_state
 from topokit_trainer.gradients import GradientEngine, choose_engine
 from topokit_trainer.models import ModelFactory, model_factory
@@ -78,12 +79,12 @@ class RunResult:
         return self.metrics[-1]
 
 
-def train(schedule: Schedule, config: TrainConfig | None = None, **parts: Any) -> RunResult:
+def train(schedule: Schedule | str | Path, config: TrainConfig | None = None, **parts: Any) -> RunResult:
     """Train along a schedule; under a launcher every rank calls this with the same arguments.
 
     Parameters
     ----------
-    schedule : Schedule
+    schedule : Schedule, or path of a schedule file
     config : TrainConfig, optional
     **parts
         ``data``, ``model``, ``optimizer``, ``scheduler``, ``loss``, ``report``: as `Trainer`.
@@ -96,6 +97,8 @@ def train(schedule: Schedule, config: TrainConfig | None = None, **parts: Any) -
     True
     """
     config = config or TrainConfig()
+    if isinstance(schedule, str | Path):
+        schedule = Schedule.load(schedule)
     with open_world(config) as world:
         return Trainer(schedule, config, world, **parts).run()
 
@@ -108,7 +111,7 @@ class Trainer:
     schedule : Schedule
     config : TrainConfig
     world : World, optional
-    data : Data or pair of datasets, optional
+    data : Data or pair of datasets, or callable that gives one, optional
         Training and test set, instead of the configuration's.
     model : callable, optional
         Makes a fresh model, instead of the configuration's.
@@ -133,7 +136,7 @@ class Trainer:
         config: TrainConfig,
         world: World | None = None,
         *,
-        data: Data | tuple[Any, Any] | None = None,
+        data: Data | tuple[Any, Any] | Callable[[], Any] | None = None,
         model: ModelFactory | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
@@ -158,7 +161,7 @@ class Trainer:
 
     def _set_up(
         self,
-        data: Data | tuple[Any, Any] | None,
+        data: Data | tuple[Any, Any] | Callable[[], Any] | None,
         make_model: ModelFactory | None,
         make_optimizer: OptimizerFactory,
         make_scheduler: SchedulerFactory | None,
@@ -171,7 +174,7 @@ class Trainer:
         self.checkpoints = self._checkpoints()
         saved = self.checkpoints.progress() if self.checkpoints and not config.overwrite else None
 
-        self.data = load_data(config) if data is None else data if isinstance(data, Data) else Data(*data)
+        self.data = load_data(config) if data is None else given_data(data)
         dtype = getattr(torch, config.dtype)
         batches = NodeBatches(self.data.train, schedule.nodes, local, config, world.device, dtype)
         rows = self.algorithm.capacity(schedule, local)

@@ -103,10 +103,9 @@ def _several_runs(runs: Sequence[tuple[str, Sequence[Metrics]]]) -> Figure:
             consensus = key == "consensus_distance"
             axes.plot([row["step"] for row in rows], positive(values) if consensus else values, label=name, **style)
         axes.set(title=title, xlabel="step")
-        if key == "node_accuracy_worst":
-            axes.legend(loc="lower right")
         if key == "consensus_distance":
             _logarithmic(axes, [row for _, rows in runs for row in rows])
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(runs), 6))
     return figure
 
 

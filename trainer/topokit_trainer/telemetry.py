@@ -83,6 +83,8 @@ def read_metrics(folder: Path) -> list[Metrics]:
         If the folder holds no metrics.
     """
     path = folder / "metrics.jsonl"
+    if (folder / "search.json").exists():
+        raise InputError(f"{folder} holds a search; its runs are {folder / 'together'} and {folder / 'everyone'}")
     if not path.exists():
         raise InputError(f"{folder} holds no run: {path} is missing")
     rows = []
