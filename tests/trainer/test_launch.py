@@ -30,6 +30,7 @@ def schedule(tmp_path):
 @pytest.mark.dist
 def test_torchrun_and_the_command_line_agree(schedule, tmp_path):
     options = ("--steps", 20, "--eval-every", 10, "--batch-size", 8, "--dtype", "float64", "--device", "cpu")
+    options = (*options, "--gradients", "loop")  # which engine is faster may come out differently
     ranks = run(*TORCHRUN, 2, "-m", "topokit_trainer", schedule, *options, "--out", tmp_path / "ranks")
     assert ranks.returncode == 0, ranks.stderr
     command = run("-m", "topokit_cli", "train", schedule, *options, "--processes", 2, "--json")
@@ -37,6 +38,7 @@ def test_torchrun_and_the_command_line_agree(schedule, tmp_path):
     last = json.loads((tmp_path / "ranks" / "metrics.jsonl").read_text().splitlines()[-1])
     again = json.loads(command.stdout)
     del last["seconds"], again["seconds"]
+    assert again.pop("contraction") == pytest.approx(last.pop("contraction"), rel=1e-12)
     assert again == last
     assert {p.name for p in (tmp_path / "ranks").iterdir()} >= {
         "config.json",
@@ -55,7 +57,12 @@ def test_torchrun_and_the_command_line_agree(schedule, tmp_path):
             (),
             "the schedule has 4 nodes, which 3 ranks cannot share evenly; start 1, 2 or 4 processes",
         ),
-        (lambda text: text.replace('"symmetric": true', '"symmetric": false'), (), "symmetric"),
+        pytest.param(
+            lambda text: text.replace('"symmetric": true', '"symmetric": false'),
+            (),
+            "symmetric",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["ranks", "claim"],
 )

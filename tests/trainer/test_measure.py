@@ -120,6 +120,7 @@ def test_a_lost_rank_is_said_in_a_sentence():
     assert message.startswith("measuring broke off: a rank is lost, or took longer than --timeout (")
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_the_command_under_torchrun(tmp_path):
     environment = dict(os.environ, OMP_NUM_THREADS="1", TERM="dumb", COLUMNS="100")
