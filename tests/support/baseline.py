@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import torch
+from breaking import break_off
 from problems import CLASSES, FEATURES, blobs, linear
 from torch import Tensor, nn, optim
 from workers import final_parameters
@@ -14,7 +14,6 @@ from workers import final_parameters
 from topokit.schedule import Schedule
 from topokit_trainer import TrainConfig, Trainer
 from topokit_trainer.algorithms.allreduce import AllReduce
-from topokit_trainer.nodes import Nodes
 from topokit_trainer.world import open_world
 
 __all__ = ["MODELS", "OPTIMIZERS", "reduce_all"]
@@ -111,10 +110,6 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 OPTIMIZERS = {"last layer": last_layer}
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
 def reduce_all(runs: list[tuple[str, Schedule, TrainConfig, int | None]]) -> list[Any]:
     """Train models by name in one world; give parameters, last evaluation, buffers, and how gradients were averaged.
 
@@ -126,7 +121,7 @@ def reduce_all(runs: list[tuple[str, Schedule, TrainConfig, int | None]]) -> lis
             parts = {"model": MODELS[name], "optimizer": OPTIMIZERS.get(name), "data": blobs()}
             trainer = Trainer(schedule, config, world, **parts)
             if killed_before is not None:
-                kill(trainer, killed_before)
+                break_off(trainer, killed_before)
                 continue
             rows = trainer.run().metrics
             assert isinstance(trainer.algorithm, AllReduce)
@@ -135,20 +130,6 @@ def reduce_all(runs: list[tuple[str, Schedule, TrainConfig, int | None]]) -> lis
             buffers = {key: value.numpy() for key, value in trainer.nodes.stacks.buffers.items()}
             results.append((final_parameters(trainer), rows[-1:], buffers, how, in_place(trainer)))
     return results
-
-
-def kill(trainer: Trainer, before: int) -> None:
-    """Run up to a step."""
-    step = trainer.algorithm.step
-
-    def watched(nodes: Nodes, number: int) -> None:
-        if number == before:
-            raise KilledError
-        step(nodes, number)
-
-    trainer.algorithm.step = watched  # type: ignore[method-assign, assignment]
-    with suppress(KilledError):
-        trainer.run()
 
 
 def in_place(trainer: Trainer) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from breaking import break_off
 from workers import final_parameters
 
 from topokit.matrix import MixingMatrix
@@ -15,7 +16,7 @@ from topokit_trainer import TrainConfig, Trainer
 from topokit_trainer.exchange import Exchange, RoundPlan, Route, plan_round
 from topokit_trainer.world import World, open_world
 
-__all__ = ["StopError", "exchange_rows", "local_rows", "mix_copies", "mix_here", "train_on", "wait_for_the_late"]
+__all__ = ["exchange_rows", "local_rows", "mix_copies", "mix_here", "train_on", "wait_for_the_late"]
 
 PATIENCE = 3.0  # seconds until the process group gives up
 LATE = 5.0
@@ -107,10 +108,6 @@ def wait_for_the_late() -> dict[str, float]:
     return seconds
 
 
-class StopError(Exception):
-    """What a run is stopped by."""
-
-
 def train_on(
     schedule: Schedule, config: TrainConfig, parts: dict[str, Any], stop: int | None = None
 ) -> tuple[np.ndarray, list[dict[str, Any]], int, float, int]:
@@ -120,18 +117,11 @@ def train_on(
     """
     with open_world(config) as world:
         trainer = Trainer(schedule, config, world, **parts)
-        begun, take_step = trainer.progress.step, trainer.algorithm.step
-
-        def watched(nodes: Any, step: int) -> None:
-            if step == stop:
-                raise StopError
-            take_step(nodes, step)
-
-        trainer.algorithm.step = watched  # type: ignore[method-assign]
+        begun = trainer.progress.step
         metrics: list[dict[str, Any]] = []
-        try:
+        if stop is None:
             metrics = trainer.run().metrics
-        except StopError:
-            assert stop is not None
+        else:
+            break_off(trainer, stop)
         nodes = trainer.nodes
         return final_parameters(trainer), metrics, begun, nodes.bytes_per_node, nodes.exchange.bytes_sent

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from breaking import break_off
 from problems import blobs, linear
 from torch.nn.functional import cross_entropy
 
@@ -42,21 +42,6 @@ def final_parameters(trainer: Trainer) -> np.ndarray:
     return torch.cat([s.detach().double() for s in trainer.nodes.stacks.stacks], dim=1).cpu().numpy()
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
-def _break_off(trainer: Trainer, before: int) -> None:
-    step = trainer.algorithm.step
-
-    def breaking(nodes: Nodes, number: int) -> None:
-        if number == before:
-            raise KilledError
-        step(nodes, number)
-
-    trainer.algorithm.step = breaking  # type: ignore[method-assign]
-
-
 def train_all(
     runs: list[tuple[Schedule, TrainConfig]], parts: dict[str, Any] | None = None, stop_after: int | None = None
 ) -> list[Any]:
@@ -69,9 +54,7 @@ def train_all(
         for schedule, config in runs:
             trainer = Trainer(schedule, config, world, **(parts or {}))
             if stop_after is not None:
-                _break_off(trainer, stop_after)
-                with suppress(KilledError):
-                    trainer.run()
+                break_off(trainer, stop_after)
                 continue
             metrics = trainer.run().metrics
             results.append((final_parameters(trainer), metrics))

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from exact import adam_by_hand
 from problems import Softmax, blobs, linear, settings
 from ranks import run_ranks
-from torch.nn.functional import cross_entropy
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from workers import final_parameters, train_all
 
 from topokit.designer import design
@@ -124,17 +123,7 @@ def test_adam_has_one_state_for_both_copies():
     trainer = trainer_for(design("ceca-2p", 6), steps=STEPS, perturb=0.1, **config)
     start = final_parameters(trainer).copy()
     trainer.run()
-    models = [linear().double() for _ in start]
-    optimizers = [torch.optim.Adam(m.parameters(), lr=0.01, weight_decay=0.01) for m in models]
-    x, y = trainer.data.train.tensors
-
-    def update(i, z, batch, step):
-        vector_to_parameters(torch.from_numpy(z.copy()), models[i].parameters())
-        optimizers[i].zero_grad()
-        cross_entropy(models[i](x[batch]), y[batch]).backward()
-        optimizers[i].step()
-        return parameters_to_vector(models[i].parameters()).detach().numpy() - z
-
+    update = adam_by_hand(trainer, len(start), lr=0.01, weight_decay=0.01)
     assert np.abs(copies_of(trainer) - run_by_hand(trainer, start, update)).max() < 1e-10
 
 

@@ -6,10 +6,12 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from breaking import break_off
+from exact import exact_gradients, optimum
 from problems import CLASSES, FEATURES, Softmax, blobs, linear, settings
 from ranks import run_ranks
 from torch import optim
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from workers import final_parameters, train_all
 
@@ -276,40 +278,6 @@ def test_training_on_an_even_ring_is_not_stable_undamped(monkeypatch):
 LONG = {"steps": 3000, "lr": 0.3, "weight_decay": 0.05, "batch_size": 16}
 
 
-def exact_gradients(trainer, noise=0.0):
-    """Have gradients of whole shares computed in closed form, in half of the time, plus noise as of samples."""
-    nodes, split = trainer.nodes, CLASSES * FEATURES
-    x, y = trainer.data.train.tensors
-    shares = torch.from_numpy(np.stack([nodes.batches.shares[node] for node in nodes.keys]))
-    x, truth = x[shares], one_hot(y[shares], CLASSES)
-    generator = torch.Generator().manual_seed(0)
-
-    def compute(step):
-        (models,), (gradients,) = nodes.parameters, nodes.stacks.gradients
-        weight, bias = models[:, :split].view(-1, CLASSES, FEATURES), models[:, None, split:]
-        error = ((x @ weight.mT + bias).softmax(-1) - truth) / x.shape[1]
-        gradients[:, :split].view_as(weight).copy_(error.mT @ x)
-        gradients[:, split:] = error.sum(1)
-        gradients.add_(torch.randn(gradients.shape, generator=generator).to(gradients.dtype), alpha=noise)
-
-    nodes.compute_gradients = compute
-    return trainer
-
-
-def optimum(weight_decay):
-    """Minimize the regularized mean loss over all samples, by Newton's method."""
-    problem, x, h = Softmax(blobs()), np.zeros((FEATURES + 1) * CLASSES), 1e-6
-
-    def gradient(x):
-        return problem.gradient(x, np.arange(len(problem.y))) + weight_decay * x
-
-    for _ in range(20):
-        hessian = np.stack([(gradient(x + h * e) - gradient(x - h * e)) / (2 * h) for e in np.eye(x.size)])
-        x = x - np.linalg.solve(hessian, gradient(x))
-    assert np.abs(gradient(x)).max() < 1e-15
-    return x
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
 def test_with_exact_gradients_it_finds_the_optimum_of_sorted_data_and_stays_there(dtype, tolerance):
     goal = optimum(0.05)
@@ -359,10 +327,6 @@ def test_noise_does_not_add_up_in_3000_steps():
 # Going on, and what is refused
 
 
-class Stop(Exception):  # noqa: N818  # nothing is wrong
-    pass
-
-
 @pytest.mark.parametrize(("name", "dtype"), [("ring", "float64"), ("path", "float32"), ("ring", "bfloat16")])
 def test_an_interrupted_run_ends_where_a_straight_one_does(tmp_path, name, dtype):
     def trainer_at(folder):
@@ -372,16 +336,7 @@ def test_an_interrupted_run_ends_where_a_straight_one_does(tmp_path, name, dtype
     straight = trainer_at(tmp_path / "straight")
     straight.run()
     broken = trainer_at(tmp_path / "broken")
-    step = broken.algorithm.step
-
-    def watched(nodes, number):
-        if number == 14:
-            raise Stop
-        step(nodes, number)
-
-    broken.algorithm.step = watched
-    with pytest.raises(Stop):
-        broken.run()
+    break_off(broken, 14)
     again = trainer_at(tmp_path / "broken")
     assert again.progress.step == 12
     again.run()

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from breaking import break_off
 from exchange_workers import train_on
 from problems import blobs, linear, settings
 from ranks import run_ranks
@@ -25,20 +26,11 @@ def config_for(folder, **changes):
 def train_alone(folder, stop=None, **changes):
     """As `train_on`, in this process."""
     trainer = Trainer(SCHEDULE, config_for(folder, **changes), **PARTS)
-    step = trainer.algorithm.step
-
-    def watched(nodes, number):
-        if number == stop:
-            raise InterruptedError
-        step(nodes, number)
-
-    trainer.algorithm.step = watched
     begun = trainer.progress.step
     if stop is None:
         trainer.run()
     else:
-        with pytest.raises(InterruptedError):
-            trainer.run()
+        break_off(trainer, stop)
     return trainer, begun
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from breaking import break_off
 from problems import CLASSES, Softmax, blobs, linear, settings
 from ranks import run_ranks
 from torch import optim
@@ -216,24 +217,13 @@ def test_what_it_sends_is_counted():
     assert trainer.run().final["bytes_sent_per_node"] == round((20 + 3 * 2 * 5 / 6) * size)
 
 
-class CrashError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("name", ["atc, 3 local steps", "awc, 2 local steps", "push-sum"])
 def test_interrupted_runs_end_where_uninterrupted_ones_do(tmp_path, name):
     schedule, config = config_of(name, lr_schedule="cosine", checkpoint_every=10)
 
-    def crash(nodes, number):
-        if number == 33:
-            raise CrashError
-        step(nodes, number)
-
     straight, broken = (make(schedule, replace(config, out=tmp_path / part)) for part in ("straight", "broken"))
     straight.run()
-    step, broken.algorithm.step = broken.algorithm.step, crash
-    with pytest.raises(CrashError):
-        broken.run()
+    break_off(broken, 33)
     again = make(schedule, broken.config)
     assert again.progress.step == 30
     again.run()

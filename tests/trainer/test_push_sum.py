@@ -6,6 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from breaking import break_off
 from problems import CLASSES, FEATURES, Softmax, blobs, linear, settings
 from ranks import run_ranks
 from torch import optim
@@ -347,10 +348,6 @@ def test_settled_plans_are_the_same_as_fresh_ones():
 # Going on
 
 
-class Stop(Exception):  # noqa: N818  # nothing is wrong
-    pass
-
-
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
@@ -368,16 +365,7 @@ def test_an_interrupted_run_ends_where_a_straight_one_does(tmp_path, name, chang
     straight = trainer_at(tmp_path / "straight")
     straight.run()
     broken = trainer_at(tmp_path / "broken")
-    step = broken.algorithm.step
-
-    def watched(nodes, number):
-        if number == 17:
-            raise Stop
-        step(nodes, number)
-
-    broken.algorithm.step = watched
-    with pytest.raises(Stop):
-        broken.run()
+    break_off(broken, 17)
     again = trainer_at(tmp_path / "broken")
     assert again.progress.step == 14
     again.run()

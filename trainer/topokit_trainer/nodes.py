@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -197,10 +198,22 @@ class Nodes:
 
     def mix(self, round_number: int, *others: Sequence[Tensor]) -> None:
         """Average with the neighbours of one round: X <- W X; in the same messages, other stacks likewise."""
+        with self.measured():
+            plan = self.plans(round_number)
+            self.combine((plan, [*self.parameters, *(tensor for stack in others for tensor in stack)]))
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Around a round, note what it leaves of the consensus distance, where that is wanted."""
         before = self._distance(self.parameters) if self.measure else None
-        plan = self.plans(round_number)
-        self.combine((plan, [*self.parameters, *(tensor for stack in others for tensor in stack)]))
+        yield
         self.note_contraction(before, self._distance(self.parameters) if self.measure else None)
+
+    def changes(self, plan: RoundPlan, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Give what a round changes of each stack, sum_j w_ij (x_j - x_i), and leave the stacks as they are."""
+        received = self.exchange.start([(plan.route, tensors)]).wait()
+        self.count_messages(plan.messages, tensors)
+        return [plan.operator.correction(x, rows) for x, rows in zip(tensors, received, strict=True)]
 
     def combine(self, *parts: tuple[RoundPlan, Sequence[Tensor]]) -> None:
         """Mix stacks in place, each by its own plan, all in one phase of messages."""

@@ -21,6 +21,8 @@ K. Yuan, B. Ying, X. Zhao, A. Sayed, Exact diffusion for distributed optimizatio
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from scipy import sparse
 from torch import Tensor
@@ -30,7 +32,6 @@ from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
 from topokit.spectral import is_symmetric, spectrum
 from topokit_trainer.algorithms.base import Algorithm
-from topokit_trainer.consensus import consensus_distance
 from topokit_trainer.exchange import Plans
 from topokit_trainer.nodes import Nodes
 from topokit_trainer.optimizers import NodeOptimizer
@@ -97,21 +98,13 @@ class ExactDiffusion(Algorithm):
         for x, d in zip(parameters, self.correction, strict=True):
             x.add_(d)
 
-        before = self._distance(nodes)
-        plan = self.plans(step)
-        received = nodes.exchange.start([(plan.route, parameters)]).wait()
-        for x, d, rows in zip(parameters, self.correction, received, strict=True):
-            change = plan.operator.correction(x, rows)
-            x.add_(change)
-            d.add_(change)
-        nodes.count_messages(plan.messages, parameters)
-        nodes.note_contraction(before, self._distance(nodes))
-
-    def _distance(self, nodes: Nodes) -> float | None:
         # What a round of (I + W)/2 leaves is not to be compared with the prediction for W.
-        if not nodes.measure or self.damped:
-            return None
-        return consensus_distance(nodes.parameters, nodes.uniform, nodes.world)
+        with nullcontext() if self.damped else nodes.measured():
+            for x, d, change in zip(
+                parameters, self.correction, nodes.changes(self.plans(step), parameters), strict=True
+            ):
+                x.add_(change)
+                d.add_(change)
 
 
 def least_eigenvalue(matrix: MixingMatrix) -> float:

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from topokit.schedule import Schedule
 from topokit_trainer.algorithms.base import Algorithm, refuse_closures, require_mean_preserving
-from topokit_trainer.consensus import consensus_distance
 from topokit_trainer.nodes import Nodes
 from topokit_trainer.optimizers import NodeOptimizer
 
@@ -71,16 +70,8 @@ class GradientTracking(Algorithm):
             g.copy_(y)  # a copy for the optimizer, which may clip it or work in it
         nodes.apply_gradients()
 
-        before = self._distance(nodes)
-        plan, parameters = nodes.plans(step), nodes.parameters
-        received = iter(nodes.exchange.start([(plan.route, [*parameters, *self.tracker])]).wait())
-        for x in parameters:
-            plan.mix_(x, next(received))
-        for y, c in zip(self.tracker, self.correction, strict=True):
-            c.add_(plan.operator.correction(y, next(received)))
-        nodes.count_messages(plan.messages, [*parameters, *self.tracker])
-        nodes.note_contraction(before, self._distance(nodes))
-
-    @staticmethod
-    def _distance(nodes: Nodes) -> float | None:
-        return consensus_distance(nodes.parameters, nodes.uniform, nodes.world) if nodes.measure else None
+        with nodes.measured():
+            mixed = [*nodes.parameters, *self.tracker]
+            changes = iter(nodes.changes(nodes.plans(step), mixed))
+            for kept in (*nodes.parameters, *self.correction):
+                kept.add_(next(changes))
