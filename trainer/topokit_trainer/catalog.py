@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ALGORITHMS", "AlgorithmFacts", "DATASETS", "MODELS", "OPTIMIZERS"]
+__all__ = ["ALGORITHMS", "COMPRESSORS", "AlgorithmFacts", "CompressorFacts", "DATASETS", "MODELS", "OPTIMIZERS"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class AlgorithmFacts:
     memory : str
         The same in words, and what options change.
     sent : int or None
-        Models in each message of a round; None where there are no rounds.
+        Models in each message of a round; None where there are no rounds, or what is sent is packed.
     traffic : str
         What a node sends, in words, and what options change.
     source : str
@@ -121,6 +121,43 @@ ALGORITHMS: dict[str, AlgorithmFacts] = {
         "unless --handover reset",
         source="Takezawa, Stich 2025",
     ),
+    "choco-sgd": AlgorithmFacts(
+        summary="compressed D-SGD: nodes send, packed, what has changed since they last spoke, and mix what all know",
+        needs="symmetric doubly stochastic rounds: cyclic, sampled from a list or matchings",
+        kept=1,
+        memory="one model more, and one of each neighbour on another rank: what listeners know of a node; more on "
+        "rounds that change, where a node says different things to different neighbours",
+        sent=None,
+        traffic="one packed model a message, as --compressor makes it",
+        source="Koloskova et al. 2019, 2020",
+    ),
+    "sparq-sgd": AlgorithmFacts(
+        summary="choco-sgd with local steps, and nodes that keep silent while they have changed little",
+        needs="symmetric doubly stochastic rounds: cyclic, sampled from a list or matchings",
+        kept=1,
+        memory="one model more, or several, as choco-sgd",
+        sent=None,
+        traffic="one packed model a message after every --local-steps; one byte where the --trigger does not fire",
+        source="Singh et al. 2019",
+    ),
+    "squarm-sgd": AlgorithmFacts(
+        summary="sparq-sgd with Nesterov momentum of each node",
+        needs="symmetric doubly stochastic rounds: cyclic, sampled from a list or matchings",
+        kept=1,
+        memory="one model more, or several, as choco-sgd",
+        sent=None,
+        traffic="one packed model a message after every --local-steps; one byte where the --trigger does not fire",
+        source="Singh et al. 2021",
+    ),
+    "power-gossip": AlgorithmFacts(
+        summary="neighbours find the low-rank part of their difference by power iterations: no step size to tune",
+        needs="symmetric doubly stochastic rounds with no weight below 0: cyclic, sampled from a list or matchings",
+        kept=0,
+        memory="no model more; for every neighbour --low-rank rows and columns of each parameter matrix",
+        sent=None,
+        traffic="vectors as long as a side of each matrix, --low-rank x --power-iterations of them, biases whole",
+        source="Vogels et al. 2020",
+    ),
     "allreduce": AlgorithmFacts(
         summary="the baseline: gradients averaged exactly at every step, by DistributedDataParallel between ranks",
         needs="any schedule: it gives the number of nodes alone",
@@ -129,6 +166,91 @@ ALGORITHMS: dict[str, AlgorithmFacts] = {
         sent=None,
         traffic="2 (n - 1)/n models a step (as a ring all-reduce)",
         source="Li et al. 2020 (DDP)",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressorFacts:
+    """What a user has to know to choose a compressor.
+
+    Attributes
+    ----------
+    summary : str
+        One line.
+    written : str
+        How it is asked for.
+    contraction : str
+        omega in E ||x - C(x)||^2 <= (1 - omega) ||x||^2, of d numbers.
+    bits : str
+        What d numbers take on the wire.
+    source : str
+        Where it is from.
+    """
+
+    summary: str
+    written: str
+    contraction: str
+    bits: str
+    source: str
+
+
+COMPRESSORS: dict[str, CompressorFacts] = {
+    "identity": CompressorFacts(
+        summary="everything as it is",
+        written="identity",
+        contraction="1",
+        bits="32 d (float32)",
+        source="",
+    ),
+    "bf16": CompressorFacts(
+        summary="rounded to bfloat16",
+        written="bf16",
+        contraction="1 - 2^-16",
+        bits="16 d",
+        source="",
+    ),
+    "fp16": CompressorFacts(
+        summary="rounded to half precision, scaled by a power of two so that nothing overflows",
+        written="fp16",
+        contraction="1 - 2^-22",
+        bits="16 d + 32",
+        source="",
+    ),
+    "sign": CompressorFacts(
+        summary="signs, times the mean absolute value",
+        written="sign",
+        contraction="at least 1/d; |x|_1^2 / (d |x|_2^2), 0.64 of normal numbers",
+        bits="d + 32",
+        source="Bernstein et al. 2018; Karimireddy et al. 2019",
+    ),
+    "qsgd": CompressorFacts(
+        summary="rounded at random to s levels of the norm, in buckets, scaled down so that it contracts",
+        written="qsgd:S or qsgd:S,BUCKET",
+        contraction="1 / (1 + min(b/s^2, sqrt(b)/s)), b numbers in a bucket",
+        bits="d (1 + ceil(log2(s + 1))) + 32 d/b",
+        source="Alistarh et al. 2017",
+    ),
+    "top-k": CompressorFacts(
+        summary="the fraction of largest absolute value; +sign is SignTopK, +qsgd:S is QSGD-TopK",
+        written="top-k:FRACTION, top-k:FRACTION+WRITING",
+        contraction="k/d, times that of the writing; min(k/d, 1/k) with +sign",
+        bits="at most k (2 + log2(d/k)) for places, and the values",
+        source="Alistarh et al. 2018; Basu et al. 2019 (SignTopK, QSGD-TopK)",
+    ),
+    "rand-k": CompressorFacts(
+        summary="a fraction drawn at random; listeners draw the same places, which are not sent",
+        written="rand-k:FRACTION, rand-k:FRACTION+WRITING",
+        contraction="k/d in expectation, times that of the writing",
+        bits="the k values",
+        source="Stich et al. 2018",
+    ),
+    "low-rank": CompressorFacts(
+        summary="one power iteration from a random start: r columns and rows of each matrix; vectors whole",
+        written="low-rank:R, low-rank:R+bf16, low-rank:R+fp16",
+        contraction="r / min(a, b) in expectation, of a x b matrices",
+        bits="32 r (a + b)",
+        source="Vogels et al. 2019 (PowerSGD)",
     ),
 }
 
