@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +15,23 @@ from topokit_cli.train import RESULT_COLUMNS, result_row
 __all__ = ["compare_runs"]
 
 
+class Against(StrEnum):
+    """What courses are drawn over."""
+
+    step = "step"
+    bytes = "bytes"
+    seconds = "seconds"
+
+
 def compare_runs(
     runs: Annotated[
         list[Path], typer.Argument(help="Folders that runs left (--out).", metavar="RUN...", show_default=False)
     ],
     as_json: AsJson = False,
     plot: PlotFile = None,
+    against: Annotated[
+        Against, typer.Option("--against", help="Draw over steps, megabytes that a node has sent, or seconds.")
+    ] = Against.step,
 ) -> None:
     """Show training runs side by side: their last evaluations, and with --plot their course.
 
@@ -27,6 +39,7 @@ def compare_runs(
     Examples:
       topokit compare-runs ring/ one-peer/ allreduce/
       topokit compare-runs runs/* --plot runs.png
+      topokit compare-runs dsgd/ squarm/ --plot bytes.png --against bytes
 
     With --json, standard output is an array with the last evaluation of each run and its name.
     """
@@ -46,5 +59,5 @@ def compare_runs(
     if plot:
         from topokit_trainer.plots import plot_runs
 
-        plot_runs([Path(name) for name in last], Path(plot))
+        plot_runs([Path(name) for name in last], Path(plot), against.value)
         out.note(f"wrote {plot}")

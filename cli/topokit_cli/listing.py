@@ -28,6 +28,7 @@ class What(StrEnum):
     topologies = "topologies"
     weights = "weights"
     algorithms = "algorithms"
+    compressors = "compressors"
     datasets = "datasets"
     models = "models"
 
@@ -41,9 +42,10 @@ def list_names(
 ) -> None:
     """List what can be named.
 
-    Topologies, weights, algorithms, datasets and models. Of topologies: the numbers of nodes n for which each exists
-    (peers is the most neighbours of a node in a round, where a topology leaves the choice), its degree, its period,
-    when a period averages exactly, whether messages go one way, and its source. With a name, everything about one.
+    Topologies, weights, algorithms, compressors, datasets and models. Of topologies: the numbers of nodes n for which
+    each exists (peers is the most neighbours of a node in a round, where a topology leaves the choice), its degree, its
+    period, when a period averages exactly, whether messages go one way, and its source. With a name, everything about
+    one.
 
     \b
     Examples:
@@ -51,14 +53,19 @@ def list_names(
       topokit list topologies base
       topokit list weights --json
       topokit list algorithms
+      topokit list compressors
 
     Of algorithms: what each needs of a schedule, the models that a node keeps besides its parameters, gradient and
     optimizer's state, the models in each message that it sends (how many messages there are in a round, topokit analyze
     tells of the schedule), the options of topokit train that not all have a use for, and its source.
 
+    Of compressors: how --compressor asks for each, its contraction (omega in E |x - C(x)|^2 <= (1 - omega) |x|^2, of d
+    numbers), the bits it takes on the wire, and its source.
+
     With --json, standard output is an array of objects with the keys name and summary, and more for topologies and
-    weights (kind, sizes, degree, period, exact, directed, parameters with their defaults, weights, source) and for
-    algorithms (needs, kept, kept_for, memory, sent, traffic, options, source).
+    weights (kind, sizes, degree, period, exact, directed, parameters with their defaults, weights, source), for
+    algorithms (needs, kept, kept_for, memory, sent, traffic, options, source) and for compressors (written,
+    contraction, bits, source).
     """
     if name is not None and what is not What.topologies:
         raise typer.BadParameter("only topologies are described one by one", param_hint="'NAME'")
@@ -77,7 +84,11 @@ def list_names(
         )
         out.note("topokit list topologies NAME tells what it is and its parameters")
     elif what is What.algorithms:
-        _tell_algorithms(entries)
+        labels = {"needs": "needs", "memory": "memory", "traffic": "bytes", "options": "options", "source": "source"}
+        _tell(entries, labels)
+        out.note("memory is what a node keeps besides its parameters, its gradient and the state of its optimizer")
+    elif what is What.compressors:
+        _tell(entries, {"written": "written", "contraction": "omega", "bits": "bits", "source": "source"})
     else:
         width = max(len(entry["name"]) for entry in entries)
         for entry in entries:
@@ -106,8 +117,7 @@ def _describe(entry: dict[str, Any]) -> None:
         out.text(f"  -p {name}={'...' if value is None else value}  {text}")
 
 
-def _tell_algorithms(entries: list[dict[str, Any]]) -> None:
-    labels = {"needs": "needs", "memory": "memory", "traffic": "bytes", "options": "options", "source": "source"}
+def _tell(entries: list[dict[str, Any]], labels: dict[str, str]) -> None:
     width = min(max(shutil.get_terminal_size().columns, 60), 120)
     for number, entry in enumerate(entries):
         if number:
@@ -118,7 +128,6 @@ def _tell_algorithms(entries: list[dict[str, Any]]) -> None:
             text = ", ".join(entry[key]) if key == "options" else entry[key]
             if text:
                 out.text(_paragraph(f"  {label:<9}", text, width))
-    out.note("memory is what a node keeps besides its parameters, its gradient and the state of its optimizer")
 
 
 def _paragraph(label: str, text: str, width: int) -> str:
@@ -141,6 +150,8 @@ def _entries(what: What) -> list[dict[str, Any]]:
         return _algorithms()
     from topokit_trainer import catalog
 
+    if what is What.compressors:
+        return [{"name": name, **asdict(facts)} for name, facts in catalog.COMPRESSORS.items()]
     names = {What.datasets: catalog.DATASETS, What.models: catalog.MODELS}[what]
     return [{"name": name, "summary": summary} for name, summary in names.items()]
 

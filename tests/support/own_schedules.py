@@ -9,7 +9,10 @@ from topokit.designer import design, design_graph
 from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
 
-__all__ = ["directed", "own_schedules"]
+__all__ = ["NEEDED", "PACKED", "directed", "own_schedules"]
+
+NEEDED = {"squarm-sgd": {"momentum": 0.9}}  # options that algorithms cannot do without
+PACKED = ("choco-sgd", "sparq-sgd", "squarm-sgd", "power-gossip")  # those whose messages are compressed
 
 
 def directed(nodes: int) -> Schedule:
@@ -29,6 +32,10 @@ def own_schedules(nodes: int, active: int) -> dict[str, Schedule]:
         "ceca": design("ceca-1p", nodes),
         "push-pull": design("tree-push-pull", nodes),
         "relay-sgd": design_graph(nx.full_rary_tree(2, nodes)),
+        "choco-sgd": design("ring", nodes),
+        "sparq-sgd": design("ring", nodes),
+        "squarm-sgd": design("ring", nodes),
+        "power-gossip": design("ring", nodes),
         "teleportation": design("teleportation", nodes, active=[active], inner="ring", seed=3),
         "allreduce": design("ring", nodes),
     }

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from own_schedules import own_schedules
+from own_schedules import NEEDED, PACKED, own_schedules
 from problems import blobs, linear, settings
 from ranks import run_ranks
 from workers import train_all
@@ -27,7 +27,8 @@ SCHEDULES = own_schedules(NODES, active=4)
 
 
 def trainer_for(name, **changes):
-    return Trainer(SCHEDULES[name], settings(algorithm=name, steps=STEPS, **changes), model=linear, data=blobs())
+    config = settings(algorithm=name, steps=STEPS, **(NEEDED.get(name, {}) | changes))
+    return Trainer(SCHEDULES[name], config, model=linear, data=blobs())
 
 
 def copy_rows(trainer):
@@ -95,7 +96,7 @@ def test_memory_is_what_the_catalogue_says(name):
     assert ("for each neighbour" in facts.memory) is (facts.kept_for == "neighbour")
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in PACKED])
 def test_bytes_are_what_the_catalogue_says(name):
     trainer = run_to_the_end(trainer_for(name))
     facts, size = ALGORITHMS[name], trainer.nodes.stacks.bytes_per_node
@@ -108,6 +109,16 @@ def test_bytes_are_what_the_catalogue_says(name):
     assert messages > 0
     assert models == pytest.approx(facts.sent * messages)
     assert facts.traffic.startswith(f"{WORDS[facts.sent]} a message")
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_messages_are_as_many_as_rounds_ask_for_and_smaller_than_models(name):
+    trainer = run_to_the_end(trainer_for(name))
+    counts = trainer.nodes.counts
+    assert (counts.messages, counts.silent) == (messages_of(trainer.schedule, STEPS), 0)
+    assert 0 < counts.bytes < counts.messages * trainer.nodes.stacks.bytes_per_node
+    assert trainer.nodes.bytes_per_node == 0
+    assert ALGORITHMS[name].sent is None
 
 
 VARIANTS = {  # options, models kept for each row, models in a message, all-reduces: as the words say
@@ -186,8 +197,9 @@ def test_bytes_between_ranks_are_those_of_nodes_on_ranks_of_their_own():
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_can_be_made_and_is_described(name):
-    algorithm = make_algorithm(settings(algorithm=name))
+    algorithm = make_algorithm(settings(algorithm=name, **NEEDED.get(name, {})))
     assert algorithm.name
+    assert algorithm.packs is (name in PACKED)
     facts = ALGORITHMS[name]
     assert all(getattr(facts, f.name) not in ("",) for f in fields(facts))
     assert any(letter.isdigit() for letter in facts.source), "a source has a year"
@@ -196,7 +208,7 @@ def test_every_algorithm_can_be_made_and_is_described(name):
 @pytest.mark.parametrize("other", ["ceca", "push-pull", "teleportation", "push-sum"])
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "allreduce"])
 def test_schedules_that_belong_to_one_algorithm_are_refused_by_the_others(name, other):
-    config = settings(algorithm=name, steps=1)
+    config = settings(algorithm=name, steps=1, **NEEDED.get(name, {}))
     if name == other:
         assert algorithm_for(SCHEDULES[other]) == name
         return
@@ -210,16 +222,26 @@ def test_options_of_algorithms_exist_and_have_owners(option):
     assert option in {f.name for f in fields(TrainConfig)}
     assert set(OWNERS[option]) <= set(ALGORITHMS)
     (field,) = (f for f in fields(TrainConfig) if f.name == option)
-    words = {"order": "cta", "momentum_mixing": "mixed", "handover": "reset", "search_active": True}
+    words = {
+        "order": "cta",
+        "momentum_mixing": "mixed",
+        "handover": "reset",
+        "search_active": True,
+        "compressor": "sign",
+        "compress_by": "model",
+        "consensus_step": "0.5",
+        "trigger": "constant:1",
+    }
     value = words.get(option, 0.25 if option == "outer_momentum" else 4)
     outer = {"outer_every": 4} if option.startswith("outer") else {}
     for name in ALGORITHMS:
+        needed = NEEDED.get(name, {})
         if name in OWNERS[option]:
-            assert getattr(settings(algorithm=name, **{**outer, option: value}), option) == value
+            assert getattr(settings(algorithm=name, **{**outer, **needed, option: value}), option) == value
         else:
             first = "outer-every" if outer else option.replace("_", "-")
             with pytest.raises(InputError, match=f"--{first} belongs to .*{name} would ignore it"):
-                settings(algorithm=name, **{**outer, option: value})
+                settings(algorithm=name, **{**outer, **needed, option: value})
     assert field.default != value
 
 

@@ -310,7 +310,7 @@ def test_damaged_checkpoints_are_named(tmp_path, damage):
     assert trainer_for(tmp_path).progress.step == 16
 
 
-NOWHERE = '{"version": 2, "trajectory": {}, "progress": {}}'
+NOWHERE = '{"version": 3, "trajectory": {}, "progress": {}}'
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"version": 1}', NOWHERE, "[]", "3", b"\xff\xfe"])
@@ -325,8 +325,8 @@ def test_damaged_headers_are_named(tmp_path, content):
 def test_other_versions_are_refused(tmp_path):
     trainer_for(tmp_path).run()
     header = tmp_path / "checkpoints" / "step-00000020" / "run.json"
-    header.write_text(header.read_text().replace('"version": 2', '"version": 3'))
-    with pytest.raises(InputError, match="has version 3, this topokit reads version 2"):
+    header.write_text(header.read_text().replace('"version": 3', '"version": 4'))
+    with pytest.raises(InputError, match="has version 4, this topokit reads version 3"):
         trainer_for(tmp_path)
 
 

@@ -55,6 +55,10 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), m
 POSITIVE = st.floats(1e-12, 1e12)
 ANYTHING = {
     **dict.fromkeys(("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints"), st.integers(1, 10**9)),
+    **dict.fromkeys(("low_rank", "power_iterations"), st.integers(1, 100)),
+    "compressor": st.sampled_from(["sign", "top-k:0.01+qsgd:15,64", "low-rank:2"]),
+    "consensus_step": st.sampled_from(["theory", "0.25", "1e-3"]),
+    "trigger": st.sampled_from(["constant:2.5", "step:2,1,100,500", "power:1,0.5"]),
     **dict.fromkeys(("weight_decay", "perturb", "lr", "outer_lr"), st.floats(0, 1e6)),
     "outer_momentum": st.floats(0, 0.99),
     **dict.fromkeys(("seed", "checkpoint_every", "outer_every"), st.integers(0, 10**9)),
@@ -92,12 +96,29 @@ def test_command_lines_lead_back_to_the_configuration(values):
 
 def test_every_field_is_covered_by_the_round_trip():
     rest = {f.name for f in fields(TrainConfig)} - set(ANYTHING)
-    assert rest == {"algorithm", "momentum"}
-    config = TrainConfig(algorithm="dsgd", order="awc", momentum=0.9)
+    assert rest == {"algorithm", "momentum", "nesterov"}
+    config = TrainConfig(algorithm="dsgd", order="awc", momentum=0.9, nesterov=True)
     assert config_from_arguments(parser().parse_args(arguments_from_config(config))) == config
     config = TrainConfig(algorithm="allreduce")
     assert arguments_from_config(config) == ["--algorithm", "allreduce"]
     assert arguments_from_config(TrainConfig()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nesterov": True}, "--nesterov is a kind of momentum: give --momentum too"),
+        ({"algorithm": "squarm-sgd"}, "squarm-sgd needs --momentum .* it is sparq-sgd"),
+        ({"compressor": "zip"}, "--compressor must be one of identity, .*; got 'zip'"),
+        ({"trigger": "power:2,1"}, "--trigger: power takes an exponent below 1"),
+        ({"consensus_step": "2"}, "--consensus-step must be above 0 and at most 1, got 2"),
+        ({"algorithm": "choco-sgd", "trigger": "constant:1"}, "--trigger belongs to sparq-sgd and squarm-sgd"),
+        ({"algorithm": "choco-sgd", "local_steps": 2}, "--local-steps belongs to .*; choco-sgd would ignore it"),
+    ],
+)
+def test_what_compressed_messages_cannot_do_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**changes)
 
 
 def test_outer_steps_that_never_come_are_refused():

@@ -8,7 +8,7 @@ for.
 import numpy as np
 import pytest
 import torch
-from own_schedules import own_schedules
+from own_schedules import PACKED, own_schedules
 from problems import CLASSES, FEATURES, blobs, settings
 from torch import nn, optim
 from torch.nn.functional import cross_entropy
@@ -25,9 +25,11 @@ from topokit_trainer.world import World
 
 NODES = 8
 SCHEDULES = own_schedules(NODES, active=4)
+# Packing looks at values, which the device of this test does not have.
+WHOLE = [name for name in ALGORITHMS if name not in PACKED]
 META = World(device=torch.device("meta"))
 VARIANTS = {
-    **{name: {"algorithm": name} for name in ALGORITHMS},
+    **{name: {"algorithm": name} for name in WHOLE},
     "awc": {"algorithm": "dsgd", "order": "awc", "local_steps": 2},
     "cta": {"algorithm": "dsgd", "order": "cta"},
     "mixed momentum": {"algorithm": "dsgd", "momentum_mixing": "mixed"},
@@ -71,7 +73,7 @@ def test_steps_stay_on_the_device(variant, engine):
     assert nodes.losses.count == 6 * nodes.stacks.rows
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_so_do_those_of_adam(name):
     config = settings(algorithm=name)
     algorithm = make_algorithm(config)

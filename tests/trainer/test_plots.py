@@ -97,6 +97,15 @@ def test_runs_with_gaps_are_drawn(runs, tmp_path):
     assert "diverged" in texts(tmp_path / "both.svg")
 
 
+@pytest.mark.parametrize(
+    ("against", "label"), [("step", "step"), ("bytes", "megabytes sent by a node"), ("seconds", "seconds")]
+)
+def test_several_runs_are_drawn_over_what_is_asked_for(runs, tmp_path, against, label):
+    plot_runs([runs / "ring", runs / "ring"], tmp_path / "both.svg", against)
+    labels = ("step", "megabytes sent by a node", "seconds")
+    assert [label for label in labels if label in texts(tmp_path / "both.svg")] == [label]
+
+
 def test_values_that_cannot_be_shown_are_left_out():
     values = column([{"x": 1}, {"x": None}, {}, {"x": -2.5}], "x")
     assert [v for v in values if v == v] == [1.0, -2.5]

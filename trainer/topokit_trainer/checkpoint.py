@@ -19,12 +19,12 @@ import torch
 
 from topokit.errors import InputError
 from topokit.files import read_bytes, replacing, write_text
-from topokit_trainer.nodes import Nodes
+from topokit_trainer.nodes import Counts, Nodes
 from topokit_trainer.world import World
 
 __all__ = ["Checkpoints", "Progress"]
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass
@@ -92,6 +92,7 @@ class Checkpoints:
         content = {
             "bytes_per_node": nodes.bytes_per_node,
             "bytes_sent": nodes.exchange.bytes_sent,
+            "counts": vars(nodes.counts),
             "contraction": nodes.contraction,
             "loss_total": None if total is None else total.cpu(),
             "loss_count": nodes.losses.count,
@@ -187,6 +188,7 @@ def _file_name(rank: int) -> str:
 def _load_counts(nodes: Nodes, contents: list[dict[str, Any]]) -> None:
     nodes.bytes_per_node, nodes.contraction = contents[0]["bytes_per_node"], contents[0]["contraction"]
     nodes.exchange.bytes_sent = sum(content["bytes_sent"] for content in contents)
+    nodes.counts = Counts(**{what: sum(c["counts"][what] for c in contents) for what in contents[0]["counts"]})
     nodes.losses.count = sum(content["loss_count"] for content in contents)
     totals = [content["loss_total"] for content in contents if content["loss_total"] is not None]
     nodes.losses.total = sum(totals[1:], totals[0]).to(nodes.world.device) if totals else None

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from topokit.errors import InputError
 from topokit_trainer.catalog import ALGORITHMS, DATASETS, MODELS, OPTIMIZERS
+from topokit_trainer.specs import parse_compressor, parse_consensus_step, parse_trigger
 
 __all__ = ["TrainConfig", "add_arguments", "config_from_arguments"]
 
@@ -23,12 +24,18 @@ __all__ = ["TrainConfig", "add_arguments", "config_from_arguments"]
 OWNERS = {
     "order": ("dsgd",),
     "momentum_mixing": ("dsgd",),
-    "local_steps": ("dsgd", "push-sum", "relay-sgd", "teleportation"),
+    "local_steps": ("dsgd", "push-sum", "relay-sgd", "teleportation", "sparq-sgd", "squarm-sgd", "power-gossip"),
     "outer_every": ("dsgd", "push-sum"),
     "outer_momentum": ("dsgd", "push-sum"),
     "outer_lr": ("dsgd", "push-sum"),
     "handover": ("teleportation",),
     "search_active": ("teleportation",),
+    "compressor": ("choco-sgd", "sparq-sgd", "squarm-sgd"),
+    "compress_by": ("choco-sgd", "sparq-sgd", "squarm-sgd"),
+    "consensus_step": ("choco-sgd", "sparq-sgd", "squarm-sgd"),
+    "trigger": ("sparq-sgd", "squarm-sgd"),
+    "low_rank": ("power-gossip",),
+    "power_iterations": ("power-gossip",),
 }
 
 
@@ -75,7 +82,7 @@ class TrainConfig:
         "after mixing (quasi-global)",
     )
     local_steps: int = option(
-        1, "gradient steps of each node between two rounds of mixing (dsgd, push-sum, relay-sgd, teleportation)"
+        1, f"gradient steps of each node between two rounds of mixing ({', '.join(OWNERS['local_steps'])})"
     )
     outer_every: int = option(
         0,
@@ -92,6 +99,25 @@ class TrainConfig:
         "search for TELEPORTATION's number of active nodes: 1, 2, 4 ... side by side in one run, then all nodes in "
         "another; the schedule names the topology among them (a teleport schedule its inner one)",
     )
+    compressor: str = option(
+        "top-k:0.1+sign",
+        "for choco-sgd, sparq-sgd and squarm-sgd: what messages are packed with, as `topokit list compressors` tells",
+    )
+    compress_by: Literal["tensor", "model"] = option(
+        "tensor", "for choco-sgd, sparq-sgd and squarm-sgd: compress each parameter tensor, or the whole model as one"
+    )
+    consensus_step: str = option(
+        "tuned",
+        "for choco-sgd, sparq-sgd and squarm-sgd: consensus step size, as a number; tuned finds it by a short run of "
+        "gossip, theory takes the one of the proof (small)",
+    )
+    trigger: str = option(
+        "none",
+        "for sparq-sgd and squarm-sgd: nodes speak where their squared change is above c lr^2: constant:C, "
+        "step:C,INCREMENT,EVERY[,UNTIL] or power:C,EXPONENT (C t^EXPONENT)",
+    )
+    low_rank: int = option(1, "for power-gossip: rank of the differences between neighbours in one power iteration")
+    power_iterations: int = option(1, "for power-gossip: power iterations in a round (half steps, one message each)")
     data: str = option("digits", "data set: digits (embedded), mnist (needs --data-path), or package.module:function")
     data_path: Path | None = option(None, "folder with files in MNIST format")
     partition: Literal["iid", "dirichlet", "sorted"] = option(
@@ -102,6 +128,7 @@ class TrainConfig:
     optimizer: str = option("sgd", "optimizer: sgd, adam or adamw (any torch optimizer from Python)")
     lr: float = option(0.1, "learning rate")
     momentum: float = option(0.0, "momentum of sgd")
+    nesterov: bool = option(False, "Nesterov momentum (squarm-sgd always has it)")
     weight_decay: float = option(0.0, "weight decay")
     lr_schedule: Literal["constant", "cosine", "step"] = option(
         "constant", "learning rate over the run: constant, cosine to zero, or step (a tenth after 1/2 and after 3/4)"
@@ -137,7 +164,7 @@ class TrainConfig:
         for name in ("data_path", "out"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        ones = ("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints")
+        ones = ("local_steps", "batch_size", "steps", "eval_every", "keep_checkpoints", "low_rank", "power_iterations")
         zeros = ("outer_every", "outer_momentum", "outer_lr", "lr", "momentum", "weight_decay", "perturb", "seed")
         at_least = dict.fromkeys(ones, 1) | dict.fromkeys((*zeros, "checkpoint_every"), 0)
         for name, low in at_least.items():
@@ -160,10 +187,17 @@ class TrainConfig:
             if value not in known and not own:
                 extra = ", or package.module:function" if name in ("data", "model") else ""
                 raise InputError(f"{flag(name)} must be one of {', '.join(known)}{extra}; got {value!r}")
+        parse_compressor(self.compressor)
+        parse_trigger(self.trigger)
+        parse_consensus_step(self.consensus_step)
         if self.data == "mnist" and self.data_path is None:
             raise InputError("--data mnist needs --data-path, a folder with files in MNIST format")
         if self.momentum and self.optimizer != "sgd":
             raise InputError(f"--momentum belongs to sgd; {self.optimizer} would ignore it")
+        if self.nesterov and not self.momentum:
+            raise InputError("--nesterov is a kind of momentum: give --momentum too")
+        if self.algorithm == "squarm-sgd" and self.optimizer == "sgd" and not self.momentum:
+            raise InputError("squarm-sgd needs --momentum (0.9 is usual); without it, it is sparq-sgd")
         defaults = {f.name: f.default for f in fields(self)}
         if self.outer_every > self.steps:
             raise InputError(f"--outer-every {self.outer_every} is more than the {self.steps} --steps of the run")

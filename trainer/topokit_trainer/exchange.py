@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from topokit.errors import TopokitError
@@ -19,6 +20,8 @@ from topokit.matrix import IntArray, MixingMatrix
 from topokit.traffic import traffic
 from topokit_trainer.mixing import MixingOperator
 from topokit_trainer.world import World
+
+BoolArray = NDArray[np.bool_]
 
 __all__ = ["Exchange", "Messages", "Plans", "RoundPlan", "Route", "plan_round"]
 
@@ -31,17 +34,45 @@ class Route:
     ----------
     sends : dict of int to ndarray
         For each rank to send to, the local rows it needs.
-    receives : dict of int to int
-        For each rank to receive from, the number of rows it will send.
+    receives : dict of int to ndarray
+        For each rank to receive from, the rows there that it will send.
     """
 
     sends: dict[int, IntArray]
-    receives: dict[int, int]
+    receives: dict[int, IntArray]
 
     @property
     def needed(self) -> bool:
         """Whether anything is sent or received."""
         return bool(self.sends or self.receives)
+
+    def narrowed(self, spoken: BoolArray, heard: BoolArray) -> Route:
+        """Leave out rows that stay silent.
+
+        Parameters
+        ----------
+        spoken : ndarray of bool
+            For each local row, whether it travels. Those that do are numbered anew, in their order.
+        heard : ndarray of bool
+            For each row that would arrive, by rank and in its order, whether it does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> route = Route({1: np.array([0, 2])}, {1: np.array([0, 1, 3])})
+        >>> route.narrowed(np.array([False, True, True]), np.array([True, False, True]))
+        Route(sends={1: array([1])}, receives={1: array([0, 3])})
+        """
+        place = np.cumsum(spoken) - 1
+        sends = {peer: place[rows[spoken[rows]]] for peer, rows in self.sends.items()}
+        receives, start = {}, 0
+        for peer, rows in sorted(self.receives.items()):
+            receives[peer] = rows[heard[start : start + len(rows)]]
+            start += len(rows)
+        return Route(
+            {peer: rows for peer, rows in sends.items() if len(rows)},
+            {peer: rows for peer, rows in receives.items() if len(rows)},
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +128,7 @@ def plan_round(matrix: MixingMatrix, rank: int, size: int, copies: int = 1) -> R
     >>> half = [Fraction(1, 2)] * 4
     >>> plan = plan_round(MixingMatrix.from_fractions(2, [0, 0, 1, 1], [0, 1, 0, 1], half), rank=0, size=2)
     >>> plan.route.sends, plan.route.receives
-    ({1: array([0])}, {1: 1})
+    ({1: array([0])}, {1: array([0])})
     """
     nodes = matrix.nodes // copies
     share = nodes // size
@@ -117,7 +148,7 @@ def plan_round(matrix: MixingMatrix, rank: int, size: int, copies: int = 1) -> R
     remote = mine & (from_rank != rank)
     order = from_rank[remote] * (copies * share) + from_row[remote]  # by rank, and there as the sender sorts
     arriving = np.unique(order)
-    peers, counts = np.unique(arriving // (copies * share), return_counts=True)
+    peers = arriving // (copies * share)
 
     index = from_row[mine].copy()
     index[remote[mine]] = copies * share + np.searchsorted(arriving, order)
@@ -129,7 +160,8 @@ def plan_round(matrix: MixingMatrix, rank: int, size: int, copies: int = 1) -> R
         own_weight = weight[mine]
     indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=copies * share))))
     operator = MixingOperator(copies * share, indptr, index, own_weight)
-    route = Route(sends, dict(zip(peers.tolist(), counts.tolist(), strict=True)))
+    receives = {peer: arriving[peers == peer] % (copies * share) for peer in np.unique(peers).tolist()}
+    route = Route(sends, receives)
     return RoundPlan(operator, route, traffic(matrix, copies).messages, _gain(matrix, place, rank, copies * share))
 
 
@@ -244,11 +276,11 @@ class Exchange:
         received: list[Tensor | None] = []
         # Every rank posts in the same order, by tensor and then by peer, so that messages between two ranks match.
         for number, (route, values) in enumerate(tensors):
-            inbox = self._inbox(number, sum(route.receives.values()), values, place)
+            inbox = self._inbox(number, sum(map(len, route.receives.values())), values, place)
             start = 0
-            for peer, count in sorted(route.receives.items()):
-                receives.append(dist.P2POp(dist.irecv, inbox[start : start + count], peer))
-                start += count
+            for peer, arriving in sorted(route.receives.items()):
+                receives.append(dist.P2POp(dist.irecv, inbox[start : start + len(arriving)], peer))
+                start += len(arriving)
             received.append(inbox if start else None)
             for peer, rows in sorted(route.sends.items()):
                 outgoing = values[int(rows[0])] if len(rows) == 1 else values[torch.from_numpy(rows).to(values.device)]

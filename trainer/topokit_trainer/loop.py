@@ -342,7 +342,8 @@ class Trainer:
         quality = teams[best]
         totals = self.world.gather((float(nodes.losses.total or 0.0), nodes.losses.count))
         count = sum(several for _, several in totals)
-        wire = self.world.gather(nodes.exchange.bytes_sent)
+        sent = self.world.gather((nodes.exchange.bytes_sent, asdict(nodes.counts)))
+        counts = {what: sum(of_rank[what] for _, of_rank in sent) / self.schedule.nodes for what in sent[0][1]}
         rounds = self.algorithm.rounds(step)
         row: Metrics = {
             "step": step,
@@ -353,10 +354,17 @@ class Trainer:
             "lr": nodes.optimizer.lr,
             "contraction": nodes.contraction,
             **self._predicted(rounds - 1 if nodes.contraction is not None else None),
-            "bytes_sent_per_node": round(nodes.bytes_per_node),
-            "bytes_on_the_wire": sum(wire),
+            "bytes_sent_per_node": round(nodes.bytes_per_node + counts["bytes"]),
+            "bytes_on_the_wire": sum(wire for wire, _ in sent),
             "seconds": self.progress.seconds,
+            **self.algorithm.figures(),
         }
+        if self.algorithm.packs:
+            row |= {
+                "bytes_packed_per_node": round(counts["packed"]),
+                "messages_per_node": counts["messages"],
+                "silent_per_node": counts["silent"],
+            }
         if len(teams) > 1:
             row |= {"best": best, "teams": teams}
         nodes.losses.reset()
@@ -375,7 +383,7 @@ class Trainer:
 
     def _predicted(self, round_number: int | None) -> Metrics:
         """Give what the analysis says of a round: its contraction at worst, and of differences in random directions."""
-        if round_number is None or self.world.rank:
+        if round_number is None or self.world.rank or self.algorithm.packs:
             return {"contraction_bound": None, "contraction_expected": None}
         matrix = self.schedule.round(round_number)
         return {"contraction_bound": beta(matrix), "contraction_expected": expected_contraction(matrix)}

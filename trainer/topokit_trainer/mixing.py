@@ -30,7 +30,7 @@ from torch import Tensor
 
 from topokit.errors import InputError
 
-__all__ = ["MixingOperator"]
+__all__ = ["MixingOperator", "exact_products"]
 
 # Values in a scratch tensor of the PyTorch paths: in main memory what caches hold (a product brings more work for each
 # value, and needs fewer, larger blocks), else enough to keep a GPU busy.
@@ -197,7 +197,7 @@ class MixingOperator:
             return
         if received is None:
             received = x[:0]
-        if self.dense and _exact_products():
+        if self.dense and exact_products():
             self._in_blocks(x, received, out, dense=True, add=add)
         elif _flat(x) and _flat(received) and _flat(out) and (mix_rows := _compiled_kernel()):
             mix_rows(
@@ -348,7 +348,7 @@ def _as_rows(tensor: Tensor) -> tuple[Any, int]:
     return tensor.as_strided((span,), (1,)).numpy(), stride
 
 
-def _exact_products() -> bool:
+def exact_products() -> bool:
     """Whether products of float32 matrices are computed in float32: TensorFloat-32 or bfloat16 would not do."""
     try:
         return torch.get_float32_matmul_precision() == "highest"

@@ -19,7 +19,7 @@ from topokit_trainer.optimizers import Closure, NodeOptimizer
 from topokit_trainer.stacks import NodeStacks
 from topokit_trainer.world import World
 
-__all__ = ["LossMeter", "Nodes", "Overlap", "State"]
+__all__ = ["Counts", "LossMeter", "Nodes", "Overlap", "State"]
 
 
 @dataclass
@@ -48,24 +48,43 @@ class LossMeter:
         self.total, self.count = None, 0
 
 
+@dataclass
+class Counts:
+    """What this rank's nodes have sent where that depends on the data, over all links and messages.
+
+    Attributes
+    ----------
+    bytes : int
+        Bytes sent, a message as often as there are nodes that it goes to.
+    packed : int
+        The same with each message counted once.
+    messages, silent : int
+        Messages to a node that carried something, and those that only said that there is nothing to say.
+    """
+
+    bytes: int = 0
+    packed: int = 0
+    messages: int = 0
+    silent: int = 0
+
+
 @dataclass(frozen=True)
 class State:
     """What an algorithm keeps of each node besides its parameters.
 
     Attributes
     ----------
-    tensors : list of Tensor, each of shape (sum of counts, ...)
-    counts : list of int
-        How many rows of the tensors belong to each local node; usually one.
+    tensors : list of Tensor
+    rows : list of slice
+        The rows of the tensors that belong to each local node.
     """
 
     tensors: list[Tensor]
-    counts: list[int]
+    rows: list[slice]
 
     def of(self, row: int) -> list[Tensor]:
         """Give the part of one local node."""
-        start = sum(self.counts[:row])
-        return [tensor[start : start + self.counts[row]] for tensor in self.tensors]
+        return [tensor[self.rows[row]] for tensor in self.tensors]
 
 
 class Nodes:
@@ -87,7 +106,9 @@ class Nodes:
     contraction : float or None
         What the last measured round left of the consensus distance.
     bytes_per_node : float
-        Bytes that an average node has sent so far, also to nodes of the same rank.
+        Bytes that an average node has sent so far, also to nodes of the same rank, where it follows from the schedule.
+    counts : Counts
+        What this rank's nodes have sent, where it depends on the data.
     losses : LossMeter
         Training losses since the last evaluation.
     keys : sequence of int
@@ -116,6 +137,7 @@ class Nodes:
         self.measure = False
         self.contraction: float | None = None
         self.bytes_per_node = 0.0
+        self.counts = Counts()
         self.keys: Sequence[int] = batches.local
         self.draw: Callable[[int], tuple[Tensor, Tensor]] = batches
         self.states: dict[str, State] = {}
@@ -128,9 +150,10 @@ class Nodes:
         """The parameter stacks as plain tensors, each of shape (rows, columns)."""
         return [stack.detach() for stack in self.stacks.stacks]
 
-    def keep(self, name: str, tensors: Sequence[Tensor], counts: Sequence[int] | None = None) -> list[Tensor]:
-        """Keep tensors under a name, a row for each local node (or `counts` rows); give them back."""
-        self.states[name] = State(list(tensors), list(counts or [1] * self.stacks.rows))
+    def keep(self, name: str, tensors: Sequence[Tensor], rows: Sequence[slice] | None = None) -> list[Tensor]:
+        """Keep tensors under a name, a row for each local node (or those that `rows` says); give them back."""
+        each = [slice(row, row + 1) for row in range(self.stacks.rows)]
+        self.states[name] = State(list(tensors), list(rows or each))
         return self.states[name].tensors
 
     def keep_zeros(self, name: str) -> list[Tensor]:

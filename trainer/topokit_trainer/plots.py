@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_run", "plot_runs"]
 
+ACROSS = {
+    "step": ("step", 1.0, "step"),
+    "bytes": ("bytes_sent_per_node", 1e6, "megabytes sent by a node"),
+    "seconds": ("seconds", 1.0, "seconds"),
+}
+
 
 def plot_run(folder: Path, report: Callable[[str], None]) -> None:
     """Draw ``plot.png`` of a finished run into its folder; where that cannot be, say why and go on."""
@@ -25,7 +31,7 @@ def plot_run(folder: Path, report: Callable[[str], None]) -> None:
         report(f"note: no plot was drawn: {error}")
 
 
-def plot_runs(folders: Sequence[Path], path: Path) -> None:
+def plot_runs(folders: Sequence[Path], path: Path, against: str = "step") -> None:
     """Draw one run in detail, or several on common axes.
 
     Parameters
@@ -34,6 +40,8 @@ def plot_runs(folders: Sequence[Path], path: Path) -> None:
         Folders of runs.
     path : Path
         Picture to write; the suffix decides the format.
+    against : {"step", "bytes", "seconds"}
+        What several runs are drawn over; bytes are those that a node has sent.
 
     Raises
     ------
@@ -45,7 +53,7 @@ def plot_runs(folders: Sequence[Path], path: Path) -> None:
         if not rows:
             raise InputError(f"{folder} holds no evaluation yet")
     with styled():
-        save_figure(_one_run(*runs[0]) if len(runs) == 1 else _several_runs(runs), path)
+        save_figure(_one_run(*runs[0]) if len(runs) == 1 else _several_runs(runs, against), path)
 
 
 def _one_run(name: str, rows: Sequence[Metrics]) -> Figure:
@@ -87,7 +95,7 @@ def _one_run(name: str, rows: Sequence[Metrics]) -> Figure:
     return figure
 
 
-def _several_runs(runs: Sequence[tuple[str, Sequence[Metrics]]]) -> Figure:
+def _several_runs(runs: Sequence[tuple[str, Sequence[Metrics]]], against: str) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7))
@@ -97,12 +105,16 @@ def _several_runs(runs: Sequence[tuple[str, Sequence[Metrics]]]) -> Figure:
         "node_accuracy_worst": "Test accuracy of the worst node",
         "consensus_distance": "Consensus distance",
     }
+    key_across, scale, label = ACROSS[against]
     for axes, (key, title) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for (name, rows), style in zip(runs, line_styles(len(runs)), strict=True):
             values = column(rows, key)
-            consensus = key == "consensus_distance"
-            axes.plot([row["step"] for row in rows], positive(values) if consensus else values, label=name, **style)
-        axes.set(title=title, xlabel="step")
+            across = [value / scale for value in column(rows, key_across)]
+            if against == "bytes":
+                across = positive(across)
+                axes.set_xscale("log")
+            axes.plot(across, positive(values) if key == "consensus_distance" else values, label=name, **style)
+        axes.set(title=title, xlabel=label)
         if key == "consensus_distance":
             _logarithmic(axes, [row for _, rows in runs for row in rows])
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(runs), 6))

@@ -116,7 +116,7 @@ def _route(
     start, receives = int(np.count_nonzero(before == rank)), {}
     for peer in np.unique(leaves[(arrives == rank) & (leaves != rank)]).tolist():
         coming = np.unique(source[(arrives == rank) & (leaves == peer)])
-        receives[peer] = len(coming)
+        receives[peer] = row[coming]
         place[coming] = start + np.arange(len(coming))
         start += len(coming)
     return Route(sends, receives), place

@@ -174,6 +174,14 @@ class NodeStacks:
         """Bytes of one node's parameters: the size of one message of uncompressed gossip."""
         return sum(stack.shape[1] * stack.element_size() for stack in self.stacks)
 
+    def start(self) -> list[Tensor]:
+        """Give the common starting point, one row for each stack, shape (columns,)."""
+        parameters = dict(self.template.named_parameters())
+        rows: list[list[Tensor]] = [[] for _ in self.stacks]
+        for slot in self.slots:
+            rows[slot.stack].append(parameters[slot.name].detach().reshape(-1))
+        return [torch.cat(parts) for parts in rows]
+
     def views(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """Give each parameter's part of stack-shaped tensors, shape (rows, *parameter shape)."""
         return {s.name: tensors[s.stack].detach()[:, s.columns].view(-1, *s.shape) for s in self.slots}

@@ -8,10 +8,12 @@ from topokit.schedule import Schedule
 from topokit_trainer.algorithms.allreduce import AllReduce
 from topokit_trainer.algorithms.base import Algorithm
 from topokit_trainer.algorithms.ceca import Ceca
+from topokit_trainer.algorithms.compressed import CompressedGossip
 from topokit_trainer.algorithms.dsgd import dsgd
 from topokit_trainer.algorithms.exact_diffusion import ExactDiffusion
 from topokit_trainer.algorithms.gradient_tracking import GradientTracking
 from topokit_trainer.algorithms.outer_momentum import OuterMomentum
+from topokit_trainer.algorithms.power_gossip import PowerGossip
 from topokit_trainer.algorithms.push_pull import PushPull
 from topokit_trainer.algorithms.push_sum import PushSum
 from topokit_trainer.algorithms.relay import Relay
@@ -57,6 +59,10 @@ def make_algorithm(config: TrainConfig) -> Algorithm:
         "ceca": Ceca,
         "push-pull": PushPull,
         "relay-sgd": lambda: Relay(steps),
+        "choco-sgd": lambda: CompressedGossip(config),
+        "sparq-sgd": lambda: CompressedGossip(config),
+        "squarm-sgd": lambda: CompressedGossip(config),
+        "power-gossip": lambda: PowerGossip(steps, config.low_rank, config.power_iterations, config.seed),
         "teleportation": lambda: Teleportation(steps, config.handover),
     }
     algorithm = made[config.algorithm]()

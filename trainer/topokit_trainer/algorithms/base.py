@@ -24,11 +24,14 @@ class Algorithm(ABC):
         Gradient steps of a node between two rounds of communication.
     idles : bool
         Whether ranks may be idle for long, so that others must not wait for them with a time-out.
+    packs : bool
+        Whether its messages are counted as they are sent (`Nodes.counts`): the schedule alone does not tell their size.
     """
 
     name: str
     local_steps: int = 1
     idles: bool = False
+    packs: bool = False
 
     @abstractmethod
     def check(self, schedule: Schedule, optimizer: NodeOptimizer) -> None:
@@ -78,6 +81,10 @@ class Algorithm(ABC):
 
     def finish(self) -> None:  # noqa: B027  # most have nothing under way
         """Complete what is under way; the run ends."""
+
+    def figures(self) -> dict[str, float]:
+        """Tell what else belongs into the figures of an evaluation."""
+        return {}
 
     def averages(self, nodes: Nodes) -> Averages:
         """Give the models that the run is about, as shares of the local rows in each: by default the mean of all."""

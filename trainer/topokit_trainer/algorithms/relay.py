@@ -29,6 +29,7 @@ learning on heterogeneous data, NeurIPS 2021.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -153,12 +154,15 @@ class Relay(Algorithm):
         there = np.flatnonzero(~here)
         self._there = torch.from_numpy(there[np.argsort(back[there])]).to(device)
         rank_of = edges.neighbour[mine] // len(local)
-        peers, counts = np.unique(rank_of[there], return_counts=True)
-        sends = {peer: np.flatnonzero(rank_of == peer) for peer in peers.tolist()}
-        self._route = Route(sends, dict(zip(peers.tolist(), counts.tolist(), strict=True)))
+        sends, receives = {}, {}
+        for peer in np.unique(rank_of[there]).tolist():
+            sends[peer] = np.flatnonzero(rank_of == peer)
+            receives[peer] = np.sort(back[rank_of == peer]) - np.searchsorted(edges.owner, peer * len(local))
+        self._route = Route(sends, receives)
 
         start = [x.index_select(0, self._owner) for x in nodes.parameters]
-        self._received = nodes.keep("received", start, degrees.tolist())
+        rows = [slice(first, last) for first, last in pairwise(indptr.tolist())]
+        self._received = nodes.keep("received", start, rows)
         self._graph = schedule.name
 
     def notes(self) -> list[str]:

@@ -21,7 +21,8 @@ class Wrapper(Algorithm):
 
     def __init__(self, base: Algorithm) -> None:
         self.base = base
-        self.name, self.local_steps, self.idles = base.name, base.local_steps, base.idles
+        self.name, self.local_steps = base.name, base.local_steps
+        self.idles, self.packs = base.idles, base.packs
 
     def check(self, schedule: Schedule, optimizer: NodeOptimizer) -> None:
         """Refuse what the algorithm inside refuses."""
@@ -66,6 +67,10 @@ class Wrapper(Algorithm):
     def finish(self) -> None:
         """Complete what is under way inside."""
         self.base.finish()
+
+    def figures(self) -> dict[str, float]:
+        """As inside."""
+        return self.base.figures()
 
     def averages(self, nodes: Nodes) -> Averages:
         """As inside."""
