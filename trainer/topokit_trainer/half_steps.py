@@ -48,8 +48,13 @@ class Ends:
 
 
 def link_ends(plans: ChannelPlans) -> Ends:
-    """Give the ends of all links that this rank's nodes hold."""
-    """Give the ends here, with the other end of each: by the channel on which that is heard."""
+    """Give the ends of all links that this rank's nodes hold, with the other end of each.
+
+    Parameters
+    ----------
+    plans : ChannelPlans
+        Of channels that are apart: one for each neighbour.
+    """
     W, n, several = plans.channels.everything, plans.channels.nodes, plans.channels.count
     apart = W.target != W.source
     owner, channel = W.target[apart] % n, W.target[apart] // n

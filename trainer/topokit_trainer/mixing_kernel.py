@@ -23,7 +23,7 @@ import numpy as np
 from llvmlite import binding as llvm
 from numpy.typing import NDArray
 
-__all__ = ["Rows", "Unsigned", "block_columns", "mix_rows"]
+__all__ = ["Rows", "Unsigned", "block_columns", "compiled", "mix_rows"]
 
 Values = NDArray[Any]
 Unsigned = NDArray[np.uint64]
@@ -170,11 +170,16 @@ def _compiled(dtype: str) -> Callable[..., None]:
         f"void({real}, {real}, {real}, UniTuple(uint64, 3), UniTuple(uint64, 3), {ints}, {ints}, {real}, boolean, "
         f"UniTuple(uint64, 2), {real}, {real})"
     )
-    # One cache file for each number type and processor, because numba's index of several in one file is not safe when
-    # ranks, or hosts that share a home directory, compile at the same time.
+    return compiled(_mix, signature, f"mix_{dtype}")
+
+
+def compiled(function: Callable[..., None], signature: str, name: str) -> Callable[..., None]:
+    """Compile a kernel that works without Python's lock, or load it from numba's cache on disk."""
+    # One cache file for each kernel, number type and processor, because numba's index of several in one file is not
+    # safe when ranks, or hosts that share a home directory, compile at the same time.
     processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    kernel = FunctionType(_mix.__code__, globals(), "_mix")
-    kernel.__qualname__ = f"mix_{dtype}_{zlib.crc32(processor.encode()):08x}"
+    kernel = FunctionType(function.__code__, function.__globals__, function.__name__)
+    kernel.__qualname__ = f"{name}_{zlib.crc32(processor.encode()):08x}"
     try:
         return numba.njit(signature, nogil=True, cache=True)(kernel)
     except Exception:  # nowhere to write, disk full, unreadable cache: compiling takes a second or two

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from topokit_trainer.channels import ChannelPlans, ChannelRound
 from topokit_trainer.compression.codec import Codec, Key
-from topokit_trainer.exchange import Exchange
+from topokit_trainer.exchange import Exchange, Messages
 
 __all__ = ["Replicas", "Said"]
 
@@ -96,13 +96,14 @@ class Replicas:
                 differences = [d[chosen] for d in differences]
         keys: list[Key] = [(*self.plans.node_of(row), round_number) for row in turn.rows[speaks].tolist()]
         packed = self.codec.encode(differences, keys)
-        arriving, heard_keys = self._send(turn, packed, speaks, round_number)
+        messages, kept = self._send(turn, packed, speaks)
         self.codec.add_(self.own, _rows(turn.rows[speaks], self.plans.rows, packed), packed, keys)
-        if arriving is not None:
-            received, kept = arriving
-            self.codec.add_(self.heard, _rows(kept, len(self.plans.arriving), packed), received, heard_keys)
-        messages, silent = int(turn.listeners[speaks].sum()), int(turn.listeners[~speaks].sum())
-        return Said(messages, silent, int(speaks.sum()), int((~speaks).sum()))
+        (received,) = messages.wait()
+        if received is not None:
+            keys = [(*self.plans.arriving[place], round_number) for place in kept.tolist()]
+            self.codec.add_(self.heard, _rows(kept, len(self.plans.arriving), packed), received, keys)
+        heard, unheard = int(turn.listeners[speaks].sum()), int(turn.listeners[~speaks].sum())
+        return Said(heard, unheard, int(speaks.sum()), int((~speaks).sum()))
 
     def change(self, round_number: int) -> list[Tensor]:
         """Give sum_j w_ij (hat x_j - hat x_i) of the round, shape (local nodes, columns) for each stack."""
@@ -121,10 +122,8 @@ class Replicas:
         rows, owners = (torch.from_numpy(part).to(x.device) for part in (turn.rows, turn.owners))
         return x[owners] - own[rows]
 
-    def _send(
-        self, turn: ChannelRound, packed: Tensor, speaks: np.ndarray, round_number: int
-    ) -> tuple[tuple[Tensor, np.ndarray] | None, list[Key]]:
-        """Send packed rows; give those that arrive with their places, and their keys."""
+    def _send(self, turn: ChannelRound, packed: Tensor, speaks: np.ndarray) -> tuple[Messages, np.ndarray]:
+        """Start to send packed rows; give the messages, and the places of the rows that will arrive."""
         route = turn.plan.route
         open_rows = np.zeros(self.plans.rows, dtype=bool)
         open_rows[turn.rows] = speaks
@@ -134,11 +133,7 @@ class Replicas:
             (told,) = self.exchange.start([(route, [flags])]).wait()
             if told is not None:
                 hears = told[:, 0].cpu().numpy().astype(bool)
-        (received,) = self.exchange.start([(route.narrowed(open_rows, hears), [packed])]).wait()
-        kept = turn.kept[hears]
-        if received is None:
-            return None, []
-        return (received, kept), [(*self.plans.arriving[place], round_number) for place in kept.tolist()]
+        return self.exchange.start([(route.narrowed(open_rows, hears), [packed])]), turn.kept[hears]
 
 
 def _squares(rows: Tensor) -> Tensor:

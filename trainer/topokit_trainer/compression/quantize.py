@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import lcm, sqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,15 +120,27 @@ class Quantize(Dense):
         u = torch.stack([numbers(count) for numbers in uniform])
         part, u = self._in_buckets(part), self._in_buckets(u)
         norms = self._norms(part)
-        levels = (part.abs() / torch.where(norms == 0, 1.0, norms)).mul_(self.levels).add_(u).clamp_(max=self.levels)
-        whole = levels.to(self._kind).flatten(1)[:, :count]  # rounded down
         planes = packed[:, self._head :].unflatten(1, (self._bits + 1, self._plane))
-        planes = planes[:, :, first // 8 : first // 8 + -(-count // 8)]
-        planes[:, : self._bits] = pack_integers(whole, self._bits)
-        planes[:, self._bits] = pack_bits(below_zero(part).flatten(1)[:, :count])
         width = self._wide.itemsize
         heads = packed[:, first // self.bucket * width :]
         heads[:, : norms.shape[1] * width] = bytes_of(norms.squeeze(2))
+        if self._fits(x) and (kernels := _kernels()):
+            for row in range(len(x)):
+                kernels.pack_levels(
+                    x[row, first : first + count].numpy(),
+                    u[row].flatten()[:count].numpy(),
+                    norms[row, :, 0].numpy(),
+                    self.levels,
+                    planes[row].numpy(),
+                    first // 8,
+                    self.bucket,
+                )
+            return
+        levels = (part.abs() / torch.where(norms == 0, 1.0, norms)).mul_(self.levels).add_(u).clamp_(max=self.levels)
+        whole = levels.to(self._kind).flatten(1)[:, :count]  # rounded down
+        planes = planes[:, :, first // 8 : first // 8 + -(-count // 8)]
+        planes[:, : self._bits] = pack_integers(whole, self._bits)
+        planes[:, self._bits] = pack_bits(below_zero(part).flatten(1)[:, :count])
 
     def _norms(self, x: Tensor) -> Tensor:
         norms: Tensor = torch.linalg.vector_norm(x, dim=2, keepdim=True)
@@ -138,10 +152,28 @@ class Quantize(Dense):
             norms = torch.where(fits, norms, wide)
         return norms
 
+    def add_(self, target: Tensor, rows: Tensor | None, packed: Tensor, draws: Sequence[int]) -> None:
+        """Add row by row with the compiled kernel, where it fits."""
+        kernels = _kernels() if self._fits(target) else None
+        if kernels is None:
+            super().add_(target, rows, packed, draws)
+            return
+        units, planes = self._parts(packed)
+        for number, row in enumerate(range(len(packed)) if rows is None else rows.tolist()):
+            kernels.add_levels(target[row].numpy(), planes[number].numpy(), units[number, :, 0].numpy(), self.bucket)
+
+    def _fits(self, x: Tensor) -> bool:
+        """Whether compiled kernels can work on rows: float32 in main memory, and enough of it."""
+        return self.blockwise(x) and self.dtype == torch.float32 and x.stride(1) == 1 and self._bits <= 7
+
+    def _parts(self, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """Give what a level is in each bucket, and the bits of levels and signs."""
+        units = numbers_of(packed[:, : self._head], self._wide).unsqueeze(2) * (1 / (self.levels * self.tau))
+        return units, packed[:, self._head :].unflatten(1, (1 + self._bits, self._plane))
+
     def reader(self, packed: Tensor) -> Reader:
         """Multiply the levels by what one is."""
-        units = numbers_of(packed[:, : self._head], self._wide).unsqueeze(2) * (1 / (self.levels * self.tau))
-        planes = packed[:, self._head :].unflatten(1, (1 + self._bits, self._plane))
+        units, planes = self._parts(packed)
 
         def read(first: int, last: int) -> Tensor:
             part = planes[:, :, first // 8 : -(-last // 8)]
@@ -159,6 +191,16 @@ class Quantize(Dense):
         missing = -x.shape[1] % self.bucket
         filled: Tensor = torch.nn.functional.pad(x, (0, missing)) if missing else x
         return filled.reshape(len(x), filled.shape[1] // self.bucket, self.bucket)
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> Any:
+    """Give the compiled kernels; None without numba, of which mixing has warned."""
+    try:
+        from topokit_trainer.compression import kernels
+    except ImportError:
+        return None
+    return kernels
 
 
 def _signed(levels: Tensor, below: Tensor) -> Tensor:
