@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network check-page reproduce-topologies reproduce-training docs clean
+.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network bench-compression check-page reproduce-topologies reproduce-training reproduce-compression docs clean
 
 # The main job: design -> analyze -> train on real data, with results and plots in demo/.
 demo: .venv/ready
@@ -28,6 +28,7 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/bench_mixing.py
 	$(BIN)/python tests/benchmarks/bench_virtual.py
 	$(BIN)/python tests/benchmarks/bench_proofs.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_packing.py
 	$(BIN)/pytest -m slow tests/benchmarks
 
 # Virtual nodes and mixing on one GPU, and the tests that need one; `make bench-gpu DEVICE=cpu` tries it without.
@@ -45,6 +46,10 @@ bench-network: .venv/ready
 	$(BIN)/python tests/benchmarks/bench_network.py
 	$(BIN)/pytest -m slow tests/trainer/test_measure.py
 
+# Compressed gossip against D-SGD and DDP on 8 network-namespace hosts, slow links and fast ones; needs root on Linux.
+bench-compression: .venv/ready
+	$(BIN)/python tests/benchmarks/bench_compression.py
+
 # The HTML report in a headless Chromium, which has to be installed.
 check-page: .venv/ready
 	$(BIN)/pytest -rs tests/repository/test_page_in_browser.py
@@ -59,6 +64,11 @@ reproduce-topologies: .venv/ready
 reproduce-training: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reproductions/reproduce_training.py --mnist "$(MNIST)" $(OPTIONS)
 	$(BIN)/pytest tests/reproductions/test_reproduce_training.py
+
+# Accuracy against the bytes that a node sends, on MNIST: make reproduce-compression MNIST=FOLDER, as above.
+reproduce-compression: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reproductions/reproduce_compression.py --mnist "$(MNIST)" $(OPTIONS)
+	$(BIN)/pytest tests/reproductions/test_reproduce_compression.py
 
 # What is generated from the code: the command-line reference, the picture of the README, the test vectors.
 docs: .venv/ready

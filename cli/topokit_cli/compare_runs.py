@@ -45,6 +45,8 @@ def compare_runs(
     """
     from topokit_trainer.telemetry import read_metrics
 
+    if against is not Against.step and not plot:
+        raise typer.BadParameter("it belongs to --plot", param_hint="'--against'")
     last = {}
     for folder in runs:
         rows = read_metrics(folder)

@@ -44,3 +44,9 @@ def test_what_cannot_be_drawn_is_refused(run, tmp_path, words, status, message):
     assert outcome.status == status
     assert message in " ".join(outcome.stderr.split())
     assert not (tmp_path / "p.png").exists()
+
+
+def test_what_runs_are_drawn_against_is_refused_where_nothing_is_drawn(run):
+    told = run("compare-runs", "run", "--against", "bytes")
+    assert told.status == 2
+    assert "'--against': it belongs to --plot" in told.stderr

@@ -135,12 +135,10 @@ def draw(results: Results, planned: dict[str, list[Run]]) -> None:
             save_figure(figure, FIGURES / name)
 
 
-def folder_of(path: str) -> Path:
+def folder_of(path: str, target: str = "reproduce-training") -> Path:
     if not path or not Path(path).is_dir():
         told = f"{path} is not a folder" if path else "MNIST is missing"
-        raise InputError(
-            f"{told}; give the folder that holds the files in MNIST format: make reproduce-training MNIST=FOLDER"
-        )
+        raise InputError(f"{told}; give the folder that holds the files in MNIST format: make {target} MNIST=FOLDER")
     return Path(path).resolve()
 
 

@@ -43,6 +43,8 @@ KEPT = (
     "consensus_distance",
     "bytes_sent_per_node",
 )
+# Kept where there is anything in them: what methods with compressed messages tell besides.
+KEPT_TOO = ("messages_per_node", "silent_per_node", "bytes_packed_per_node", "consensus_step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class Run:
     `topology` with `parameters` and `weights` names the schedule; `ring-at-limit` is made here. `start` counts the
     central iterations, in batches of 8 at a learning rate of 4e-4, that all nodes begin with; `decay` names the
     iterations after which the learning rate falls to a tenth. Of the test set every `test_every`-th image is used.
+    `options` are further fields of the configuration, or other values for those that `perform` sets.
     """
 
     experiment: str
@@ -72,10 +75,14 @@ class Run:
     start: int = 0
     decay: tuple[int, ...] = ()
     test_every: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        record = asdict(self)
+        if not self.options:
+            del record["options"]  # results of runs that have none were written without
+        return json.dumps(record, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ class Results:
 def load(name: str, folder: Path | None, test_every: int) -> Data:
     """Images with the usual mean and deviation of MNIST taken out; the embedded digits for quick tests."""
     if name == "mnist" and folder is None:
-        raise InputError("MNIST is missing: give the folder with its files, make reproduce-training MNIST=FOLDER")
+        raise InputError("MNIST is missing: give the folder with its files")
     data = mnist(folder) if folder is not None and name == "mnist" else digits()
 
     def scaled(part: Any, every: int) -> TensorDataset:
@@ -192,18 +199,19 @@ def perform(run: Run, folder: Path | None) -> Result:
     def scheduler(optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
         return lr_scheduler.MultiStepLR(optimizer, list(run.decay))
 
-    config = TrainConfig(
-        algorithm=run.algorithm,
-        steps=run.steps,
-        eval_every=run.every,
-        checkpoint_every=0,
-        batch_size=run.batch_size,
-        lr=run.lr,
-        partition=run.partition,
-        alpha=0.1,
-        seed=run.seed,
-        gradients="vmap",
-    )
+    settings: dict[str, Any] = {
+        "algorithm": run.algorithm,
+        "steps": run.steps,
+        "eval_every": run.every,
+        "checkpoint_every": 0,
+        "batch_size": run.batch_size,
+        "lr": run.lr,
+        "partition": run.partition,
+        "alpha": 0.1,
+        "seed": run.seed,
+        "gradients": "vmap",
+    }
+    config = TrainConfig(**(settings | run.options))
     lines: list[str] = []
     started = time.perf_counter()
     result = train(
@@ -220,9 +228,10 @@ def perform(run: Run, folder: Path | None) -> Result:
         team: {column: [rounded(row["teams"][team][column]) for row in rows] for column in ("loss", "accuracy")}
         for team in rows[-1].get("teams", {})
     }
+    there = (*KEPT, *(column for column in KEPT_TOO if any(row.get(column) for row in rows)))
     return Result(
         run=json.loads(run.key),
-        columns={column: [rounded(row[column]) for row in rows] for column in KEPT},
+        columns={column: [rounded(row[column]) for row in rows] for column in there},
         teams=teams,
         notes=[line for line in lines if line.startswith("note:")],
         seconds=round(seconds, 2),
@@ -284,7 +293,8 @@ def perform_all(
     failed: list[str] = []
     outcomes = one_by_one(missing, folder) if processes == 1 else side_by_side(missing, folder, processes)
     for number, (run, outcome) in enumerate(outcomes, 1):
-        told = f"[{number}/{len(missing)}] {run.experiment} {run.method}, n = {run.nodes}, seed {run.seed}"
+        what = f"{run.method}, n = {run.nodes}, {run.partition}, lr {run.lr:g}, seed {run.seed}"
+        told = f"[{number}/{len(missing)}] {run.experiment} {what}"
         try:
             result = outcome()
         except InputError as error:

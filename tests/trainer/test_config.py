@@ -109,6 +109,9 @@ def test_every_field_is_covered_by_the_round_trip():
     [
         ({"nesterov": True}, "--nesterov is a kind of momentum: give --momentum too"),
         ({"algorithm": "squarm-sgd"}, "squarm-sgd needs --momentum .* it is sparq-sgd"),
+        ({"algorithm": "squarm-sgd", "optimizer": "adam"}, "squarm-sgd is SGD with Nesterov momentum; with adam take"),
+        ({"compressor": None}, "--compressor must be text, got None"),
+        ({"trigger": 3.0}, "--trigger must be text, got 3.0"),
         ({"compressor": "zip"}, "--compressor must be one of identity, .*; got 'zip'"),
         ({"trigger": "power:2,1"}, "--trigger: power takes an exponent below 1"),
         ({"consensus_step": "2"}, "--consensus-step must be above 0 and at most 1, got 2"),
@@ -119,6 +122,10 @@ def test_every_field_is_covered_by_the_round_trip():
 def test_what_compressed_messages_cannot_do_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         TrainConfig(**changes)
+
+
+def test_a_consensus_step_may_be_a_number():
+    assert TrainConfig(consensus_step=0.3) == TrainConfig(consensus_step="0.3")
 
 
 def test_outer_steps_that_never_come_are_refused():

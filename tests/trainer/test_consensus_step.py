@@ -1,12 +1,16 @@
 """The consensus step size of compressed gossip: the formula, and the best of a few against gossip by hand."""
 
+from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from breaking import break_off
 from compressed import PIECES, ByHand, compressor_by_hand, config_of, numbering, trainer_of
+from problems import CLASSES
+from torch import nn
 from workers import final_parameters
 
 from topokit.designer import design, design_matrix
@@ -138,6 +142,40 @@ def test_it_is_found_again_and_depends_on_nothing_but_the_settings(tuned):
     torch.manual_seed(99)
     config = config_of(consensus_step="tuned", compressor="qsgd:4", perturb=2.0, lr=1.0)
     assert trainer_of(design("star", 8), config).algorithm.gamma == tuned["star", "qsgd:4"]
+
+
+class Matrix(nn.Module):
+    """A matrix of parameters that the outputs do not depend on."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.zeros(side, side))
+
+    def forward(self, x):
+        return torch.zeros(len(x), CLASSES, dtype=x.dtype) + 0 * self.matrix.sum()
+
+
+def test_steps_that_only_begin_well_are_not_taken():
+    gamma, found = "tuned", {}
+    for factor in (1, 2):
+        config = config_of(lr=0.0, perturb=1.0, steps=400, eval_every=100, compressor="rand-k:0.05")
+        trainer = trainer_of(design("ring", 8), replace(config, consensus_step=gamma), model=lambda: Matrix(24))
+        found[factor] = [row["consensus_distance"] for row in trainer.run().metrics]
+        gamma = str(2 * trainer.algorithm.gamma)
+    assert max(after / before for before, after in pairwise(found[1])) < 0.8
+    # Twice the step: closer at first, and then apart for good.
+    assert found[2][1] < found[2][0]
+    assert found[2][4] > 1.5 * found[2][0]
+
+
+def test_where_less_of_the_model_is_said_the_step_is_smaller():
+    found = {}
+    for side in (40, 160):
+        config = config_of(compressor="low-rank:1", consensus_step="tuned", batch_size=4)
+        trainer = trainer_of(design("ring", 8), config, model=lambda side=side: Matrix(side))
+        found[side] = trainer.algorithm.gamma
+    assert found[40] in STEPS
+    assert 2 < found[40] / found[160] < 8  # a rank of one is of four times as many
 
 
 def test_large_models_are_tried_small():

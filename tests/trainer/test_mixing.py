@@ -222,6 +222,23 @@ class TestBits:
             assert torch.equal(operator(W).mix_(x.clone()), x)
 
 
+class TestRestricted:
+    def test_rows_that_need_no_others_are_mixed_as_among_all(self):
+        rng = np.random.default_rng(4)
+        x, received = rng.standard_normal((6, 7)), rng.standard_normal((2, 7))
+        # Rows 1, 4 and 5 need one another and what arrives; 0 and 2 are a pair of their own; 3 needs nothing.
+        whole = MixingOperator(6, [0, 1, 3, 4, 4, 6, 7], [2, 4, 6, 0, 1, 5, 7], [0.3, 0.2, 0.1, 0.3, 0.4, 0.2, 0.6])
+        expected = whole.correction(torch.from_numpy(x), torch.from_numpy(received)).numpy()
+        rows = np.array([5, 1, 4])
+        found = whole.restricted(rows).correction(torch.from_numpy(x[rows]), torch.from_numpy(received))
+        assert np.array_equal(found.numpy(), expected[rows])
+        assert np.array_equal(whole.restricted(np.array([3])).correction(torch.from_numpy(x[3:4])), np.zeros((1, 7)))
+
+    def test_rows_that_need_others_are_refused(self):
+        with pytest.raises(InputError, match="neighbours are other rows"):
+            MixingOperator(3, [0, 1, 2, 2], [1, 0], [0.5, 0.5]).restricted(np.array([0, 2]))
+
+
 class TestDrift:
     """Thousands of rounds of a ring of 16: rounding must not move the mean (the plain product shows how it would)."""
 

@@ -9,7 +9,7 @@ nothing has to be sent to those who are not concerned.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -117,7 +117,8 @@ class ChannelRound:
     Attributes
     ----------
     plan : RoundPlan
-        Of the rows (channel, local node); received rows are in the order in which they arrive.
+        Its route is one of the rows (channel, local node), its operator one of those that are open; received rows are
+        in the order in which they arrive.
     rows : ndarray of int64
         Local rows that are open.
     owners : ndarray of int64, shape of `rows`
@@ -143,6 +144,8 @@ class ChannelPlans:
     channels : Channels
     schedule : Schedule
     world : World
+    kept : int
+        Plans of rounds drawn at random to keep: these do not come back, unless a run is tried again and again.
 
     Attributes
     ----------
@@ -156,8 +159,9 @@ class ChannelPlans:
         Node and channel of each row that ever arrives, in order.
     """
 
-    def __init__(self, channels: Channels, schedule: Schedule, world: World) -> None:
+    def __init__(self, channels: Channels, schedule: Schedule, world: World, kept: int = 1) -> None:
         self.channels, self._schedule, self._world = channels, schedule, world
+        self._most = kept if schedule.period is None else MAX_KEPT
         self.local = world.nodes_of(world.rank, schedule.nodes)
         self._share = len(self.local)
         self.rows = channels.count * self._share
@@ -177,8 +181,8 @@ class ChannelPlans:
         period = self._schedule.period
         place = round_number if period is None else round_number % period
         if place not in self._made:
-            if period is None or len(self._made) >= MAX_KEPT:
-                self._made.clear()  # rounds drawn at random do not come back
+            if len(self._made) >= self._most:
+                self._made.clear()
             self._made[place] = self._round(self._schedule.round(place))
         return self._made[place]
 
@@ -192,6 +196,8 @@ class ChannelPlans:
         rows = np.flatnonzero(by_channel)
         plan = self._plan(spread)
         kept = np.searchsorted(self._arriving, _arrivals(plan.route, self.rows))
+        if rows.size < self.rows:
+            plan = replace(plan, operator=plan.operator.restricted(rows))
         return ChannelRound(plan, rows, rows % self._share, by_channel[rows], kept)
 
 

@@ -187,6 +187,12 @@ class TrainConfig:
             if value not in known and not own:
                 extra = ", or package.module:function" if name in ("data", "model") else ""
                 raise InputError(f"{flag(name)} must be one of {', '.join(known)}{extra}; got {value!r}")
+        for name in ("compressor", "trigger", "consensus_step"):
+            value = getattr(self, name)
+            if name == "consensus_step" and isinstance(value, int | float):
+                object.__setattr__(self, name, repr(value))
+            elif not isinstance(value, str):
+                raise InputError(f"{flag(name)} must be text, got {value!r}")
         parse_compressor(self.compressor)
         parse_trigger(self.trigger)
         parse_consensus_step(self.consensus_step)
@@ -196,7 +202,9 @@ class TrainConfig:
             raise InputError(f"--momentum belongs to sgd; {self.optimizer} would ignore it")
         if self.nesterov and not self.momentum:
             raise InputError("--nesterov is a kind of momentum: give --momentum too")
-        if self.algorithm == "squarm-sgd" and self.optimizer == "sgd" and not self.momentum:
+        if self.algorithm == "squarm-sgd" and self.optimizer != "sgd":
+            raise InputError(f"squarm-sgd is SGD with Nesterov momentum; with {self.optimizer} take sparq-sgd")
+        if self.algorithm == "squarm-sgd" and not self.momentum:
             raise InputError("squarm-sgd needs --momentum (0.9 is usual); without it, it is sparq-sgd")
         defaults = {f.name: f.default for f in fields(self)}
         if self.outer_every > self.steps:

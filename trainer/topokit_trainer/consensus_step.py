@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import isfinite
+from collections.abc import Iterable, Sequence
+from math import inf
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from topokit.schedule import Schedule
 from topokit.spectral import slem
 from topokit_trainer.channels import ChannelPlans, Channels
 from topokit_trainer.compression import Codec, CompressorFactory
-from topokit_trainer.compression.codec import Piece
+from topokit_trainer.compression.codec import Key, Piece
 from topokit_trainer.exchange import Exchange
 from topokit_trainer.replicas import Replicas
 from topokit_trainer.seeding import keyed_generator
@@ -25,10 +25,14 @@ __all__ = ["STEPS", "squarm_step", "theoretical_step", "tuned_step"]
 
 STEPS = tuple(float(f"{step:.3g}") for step in np.logspace(-3, 0, 19))
 COARSE = 3  # every third of them is tried first, then those around the best
-ROUNDS = 60
+ROUNDS = (60, 400)  # of a trial, at least and at most
+PATIENCE = 4  # times 1 / omega rounds are what a trial takes, within these
+ALIKE = 0.7  # ratios of what is said above this are taken for chance
+SAMPLE = 32  # vectors as large as the model, at most, of which it is looked at how much of them is said
 TENSORS = 3  # of the model that take part in a trial run
 NUMBERS = 1 << 16  # in a trial run, of all nodes
-WORSE = 100.0  # times the distance at the start: such a run is given up
+AGREED = 1e-5  # of the distance at the start: as close as rounding lets vectors come
+WORSE = 10.0  # times the distance at the start: such a trial is given up
 
 
 def squarm_step(gap: float, beta: float, omega: float) -> float:
@@ -62,7 +66,7 @@ def theoretical_step(matrix: MixingMatrix, omega: float) -> float:
     Raises
     ------
     InputError
-        If it has an eigenvalue of -1: the proof has no step size for such.
+        If it has an eigenvalue of -1, or 1 more than once: the proof has no step size for such.
 
     Examples
     --------
@@ -72,17 +76,18 @@ def theoretical_step(matrix: MixingMatrix, omega: float) -> float:
     """
     least = float(np.linalg.eigvalsh(matrix.to_dense())[0])
     if (gap := 1 - slem(matrix)) < 1e-12:
-        raise InputError(
-            f"--consensus-step theory needs a spectral gap, and this mixing matrix has the eigenvalue {least:.0f}; "
-            "take tuned or a number"
-        )
+        why = "has the eigenvalue -1; take tuned or a number" if least < 1e-12 - 1 else "leaves nodes unconnected"
+        raise InputError(f"--consensus-step theory needs a spectral gap, and this mixing matrix {why}")
     return squarm_step(gap, 1 - least, omega)
 
 
 def tuned_step(schedule: Schedule, channels: Channels, codec: Codec, make: CompressorFactory, seed: int) -> float:
-    """Find the step size of `STEPS` with which gossip alone brings random vectors closest together.
+    """Find the step size with which gossip alone brings random vectors closest together.
 
-    The vectors have the form of the largest tensors of the model, made smaller: compressors behave alike there.
+    The vectors have the form of the largest tensors of the model, made smaller. Where a compressor says less of the
+    large ones at a time (low rank), the step size is smaller in proportion, as in theory. What a compressor leaves out
+    it has said after some 1 / omega rounds, and only then do steps that are too large show: trials take several times
+    as long.
 
     Parameters
     ----------
@@ -94,55 +99,107 @@ def tuned_step(schedule: Schedule, channels: Channels, codec: Codec, make: Compr
     make : callable
         Makes compressors.
     seed : int
+
+    Returns
+    -------
+    float
+        One of `STEPS`, or less.
     """
-    largest = sorted((segment.shape for segment in codec.segments), key=torch.Size.numel)[-TENSORS:]
-    pieces = _smaller(largest, max(NUMBERS // (schedule.nodes * channels.count), 64 * TENSORS))
-    plans = ChannelPlans(channels, schedule, World())
-    small = Codec(pieces, make, seed)
-    columns = pieces[-1].columns.stop
-    generator = keyed_generator(seed, "consensus step")
-    start = torch.from_numpy(generator.standard_normal((schedule.nodes, columns), dtype=np.float32))
-    left: dict[int, float] = {}
     threads = torch.get_num_threads()
-
-    def best_of(numbers: Iterable[int]) -> int:
-        for number in set(numbers) & set(range(len(STEPS))) - left.keys():
-            replicas = Replicas(plans, small, Exchange(World()), [torch.zeros(columns)], triggered=False)
-            left[number] = _distance_left(start, replicas, STEPS[number])
-        return min(left, key=lambda number: (left[number], number))
-
     try:
         torch.set_num_threads(1)  # vectors are short: several threads would mostly wait for one another
-        coarse = best_of(range(0, len(STEPS), COARSE))
-        return STEPS[best_of(range(coarse - COARSE + 1, coarse + COARSE))]
+        trial = _Trial(schedule, channels, codec, make, seed)
+        coarse = trial.best_of(range(0, len(STEPS), COARSE))
+        return STEPS[trial.best_of(range(coarse - COARSE + 1, coarse + COARSE))] * trial.scale
     finally:
         torch.set_num_threads(threads)
 
 
-def _distance_left(start: Tensor, replicas: Replicas, gamma: float) -> float:
-    """Gossip; give what is left of the distance from the mean."""
-    x = start.clone()
-    before = _distance(x)
-    for t in range(ROUNDS):
-        replicas.update([x], t)
-        x.add_(replicas.change(t)[0], alpha=gamma)
-        if t % 10 == 9 and not _distance(x) < WORSE * before:
-            return float("inf")
-    left = _distance(x)
-    return left if isfinite(left) else float("inf")
+class _Trial:
+    """Gossip of the same random vectors with one step size after the other.
+
+    Attributes
+    ----------
+    rounds : int
+        How many it takes.
+    scale : float
+        What the best of `STEPS` is to be multiplied with: less than 1 where the compressor says less of large tensors
+        than of those in the trial, or too little for a trial.
+    left : dict of int to float
+        What the step sizes tried so far, by number, have left of the distance from the mean.
+    """
+
+    def __init__(
+        self, schedule: Schedule, channels: Channels, codec: Codec, make: CompressorFactory, seed: int
+    ) -> None:
+        shapes = sorted((segment.shape for segment in codec.segments), key=torch.Size.numel)[-TENSORS:]
+        pieces = _smaller(shapes, max(NUMBERS // (schedule.nodes * channels.count), 64 * TENSORS))
+        self.codec = Codec(pieces, make, seed)
+        generator = keyed_generator(seed, "consensus step")
+        numbers = generator.standard_normal((schedule.nodes, pieces[-1].columns.stop), dtype=np.float32)
+        self.start = torch.from_numpy(numbers)
+        said = _shares_said(self.codec, self.start)
+        large = Codec(_smaller(shapes, sum(map(torch.Size.numel, shapes))), make, seed)
+        columns = large.segments[-1].columns.stop
+        rows = generator.standard_normal((max(1, min(SAMPLE, NUMBERS // columns)), columns), dtype=np.float32)
+        scale = min(
+            said_of_large / said_of_small if 0 < said_of_large < ALIKE * said_of_small else 1.0
+            for said_of_small, said_of_large in zip(said, _shares_said(large, torch.from_numpy(rows)), strict=True)
+        )
+        wanted = PATIENCE / max(min(said), 1e-6)
+        self.rounds = int(np.clip(wanted, *ROUNDS))
+        self.scale = scale * min(1.0, ROUNDS[1] / wanted)  # what a trial is too short to show
+        self.plans = ChannelPlans(channels, schedule, World(), kept=self.rounds)
+        self.left: dict[int, float] = {}
+
+    def best_of(self, numbers: Iterable[int]) -> int:
+        """Try steps that have not been tried yet; give the number of the best so far, the smaller of equals."""
+        for number in set(numbers) & set(range(len(STEPS))) - self.left.keys():
+            self.left[number] = self._distance_left(STEPS[number])
+        return min(self.left, key=lambda number: (self.left[number], number))
+
+    def _distance_left(self, gamma: float) -> float:
+        replicas = Replicas(self.plans, self.codec, Exchange(World()), [torch.zeros(self.start.shape[1])], False)
+        x, before, last = self.start.clone(), _distance(self.start), inf
+        for t in range(1, self.rounds + 1):
+            replicas.update([x], t - 1)
+            x.add_(replicas.change(t - 1)[0], alpha=gamma)
+            if t % (self.rounds // 6) == 0:
+                left = _distance(x) / before
+                # Of vectors that agree there is only rounding left, which goes up and down.
+                if not (left < last or left < AGREED or t <= self.rounds // 2) or not left < WORSE:
+                    return inf
+                last = left
+        return last
+
+
+def _shares_said(codec: Codec, rows: Tensor) -> list[float]:
+    """Give for each segment the share of the squares of some rows that its compressor says at once."""
+    said = torch.zeros_like(rows)
+    keys: list[Key] = [(row, 0, 0) for row in range(len(rows))]
+    codec.add_([said], None, codec.encode([rows], keys), keys)
+    shares = []
+    for segment in codec.segments:
+        part, rest = rows[:, segment.columns], (rows - said)[:, segment.columns]
+        shares.append(float(1 - rest.square().sum() / part.square().sum()))
+    return shares
 
 
 def _distance(x: Tensor) -> float:
     return float((x - x.mean(0)).norm())
 
 
-def _smaller(shapes: list[torch.Size], room: int) -> list[Piece]:
-    """Shrink tensors, each side alike, until they have room together; put them side by side in one stack."""
-    shapes = [shape if len(shape) < 2 else torch.Size((shape[0], shape[1:].numel())) for shape in shapes]
-    factor = min(1.0, room / sum(shape.numel() for shape in shapes))
+def _smaller(shapes: Sequence[torch.Size], room: int) -> list[Piece]:
+    """Shrink the largest tensors, each side alike, until all have room together; put them side by side in one stack."""
+    flat = [shape if len(shape) < 2 else torch.Size((shape[0], shape[1:].numel())) for shape in shapes]
+    rooms, left = [0] * len(flat), room
+    for done, number in enumerate(sorted(range(len(flat)), key=lambda number: flat[number].numel())):
+        rooms[number] = min(flat[number].numel(), left // (len(flat) - done))
+        left -= rooms[number]
     pieces, start = [], 0
-    for shape in shapes:
-        fewer = torch.Size(max(round(side * factor ** (1 / len(shape))), min(side, 4)) for side in shape)
+    for shape, numbers in zip(flat, rooms, strict=True):
+        factor = (numbers / shape.numel()) ** (1 / max(len(shape), 1))
+        fewer = torch.Size(max(round(side * factor), min(side, 4)) for side in shape)
         pieces.append(Piece(0, slice(start, start + fewer.numel()), fewer, torch.float32))
         start += fewer.numel()
     return pieces

@@ -256,7 +256,7 @@ class Exchange:
     def __init__(self, world: World) -> None:
         self.world = world
         self.bytes_sent = 0
-        self._inboxes: dict[int, Tensor] = {}
+        self._inboxes: dict[tuple[int, torch.Size, torch.dtype], Tensor] = {}
 
     def start(self, parts: Sequence[tuple[Route, Sequence[Tensor]]]) -> Messages:
         """Start one round of messages; rows must stay as they are until the messages have been waited for.
@@ -297,8 +297,8 @@ class Exchange:
 
     def _inbox(self, number: int, rows: int, values: Tensor, place: torch.device) -> Tensor:
         """Give memory for what arrives; fresh memory in every round cost half of a round on a fast network."""
-        shape = (rows, *values.shape[1:])
-        kept = self._inboxes.get(number)
-        if kept is None or kept.shape != shape or kept.dtype != values.dtype:
-            kept = self._inboxes[number] = torch.empty(shape, dtype=values.dtype, device=place)
-        return kept
+        key = number, values.shape[1:], values.dtype
+        kept = self._inboxes.get(key)
+        if kept is None or len(kept) < rows:
+            kept = self._inboxes[key] = torch.empty((rows, *values.shape[1:]), dtype=values.dtype, device=place)
+        return kept[:rows]

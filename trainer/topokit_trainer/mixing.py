@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from topokit.errors import InputError
+from topokit.matrix import IntArray
 
 __all__ = ["MixingOperator", "exact_products"]
 
@@ -118,6 +119,36 @@ class MixingOperator:
         self._owner, self._degrees = owner, degrees
         self._indptr, self._index, self._weight = pointers, targets, weights
         self._kept: dict[Any, Any] = {}
+
+    def restricted(self, rows: IntArray) -> MixingOperator:
+        """Give the operator on some of the rows, numbered anew, which must need no other local ones.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            Each once.
+
+        Raises
+        ------
+        InputError
+            If one of the rows has a neighbour among those left out.
+
+        Examples
+        --------
+        >>> pair = MixingOperator(3, [0, 1, 1, 2], [2, 0], [0.5, 0.5]).restricted(np.array([0, 2]))
+        >>> pair.mix_(torch.tensor([[0.0], [1.0]]))
+        tensor([[0.5000],
+                [0.5000]])
+        """
+        degrees = self._degrees[rows]
+        ends = np.cumsum(degrees)
+        entries = np.repeat(self._indptr[rows] - ends + degrees, degrees) + np.arange(degrees.sum())
+        place = np.full(self.rows + self.received_rows, -1)
+        place[rows] = np.arange(rows.size)
+        place[self.rows :] = rows.size + np.arange(self.received_rows)
+        return MixingOperator(
+            rows.size, np.concatenate(([0], ends)), place[self._index[entries]], self._weight[entries]
+        )
 
     @torch.no_grad()
     def mix_(self, x: Tensor, received: Tensor | None = None) -> Tensor:

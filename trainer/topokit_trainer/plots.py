@@ -41,7 +41,7 @@ def plot_runs(folders: Sequence[Path], path: Path, against: str = "step") -> Non
     path : Path
         Picture to write; the suffix decides the format.
     against : {"step", "bytes", "seconds"}
-        What several runs are drawn over; bytes are those that a node has sent.
+        What runs are drawn over; bytes are those that a node has sent. One run over its steps is drawn in detail.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def plot_runs(folders: Sequence[Path], path: Path, against: str = "step") -> Non
         if not rows:
             raise InputError(f"{folder} holds no evaluation yet")
     with styled():
-        save_figure(_one_run(*runs[0]) if len(runs) == 1 else _several_runs(runs, against), path)
+        save_figure(_one_run(*runs[0]) if len(runs) == 1 and against == "step" else _several_runs(runs, against), path)
 
 
 def _one_run(name: str, rows: Sequence[Metrics]) -> Figure:

@@ -107,13 +107,16 @@ class Replicas:
 
     def change(self, round_number: int) -> list[Tensor]:
         """Give sum_j w_ij (hat x_j - hat x_i) of the round, shape (local nodes, columns) for each stack."""
-        turn = self.plans(round_number)
+        turn, share = self.plans(round_number), len(self.plans.local)
         changes = []
         for own, heard in zip(self.own, self.heard, strict=True):
-            rows = heard if turn.kept.size == len(heard) else heard[torch.from_numpy(turn.kept).to(heard.device)]
-            change = turn.plan.operator.correction(own, rows if turn.kept.size else None)
-            share = len(self.plans.local)
-            changes.append(change if self.plans.rows == share else change.view(-1, share, change.shape[1]).sum(0))
+            rows, owners, kept = (torch.from_numpy(part).to(own.device) for part in (turn.rows, turn.owners, turn.kept))
+            speakers = own if len(rows) == len(own) else own[rows]
+            others = heard if len(kept) == len(heard) else heard[kept]
+            change = turn.plan.operator.correction(speakers, others if len(kept) else None)
+            if not np.array_equal(turn.owners, np.arange(share)):  # several channels of a node, or none
+                change = change.new_zeros((share, change.shape[1])).index_add_(0, owners, change)
+            changes.append(change)
         return changes
 
     def _difference(self, turn: ChannelRound, x: Tensor, own: Tensor) -> Tensor:

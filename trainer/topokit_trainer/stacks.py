@@ -130,6 +130,8 @@ class NodeStacks:
         for group, names in enumerate(groups):
             if lazy := [name for name in names if is_lazy(parameters[name])]:
                 raise InputError(f"parameter {lazy[0]} has no shape yet; run the lazy model once where it is made")
+            if empty := [name for name in names if not parameters[name].numel()]:
+                raise InputError(f"parameter {empty[0]} has no values; leave it out, or freeze it")
             kinds = list(dict.fromkeys((parameters[n].dtype, parameters[n].device) for n in names))
             for dtype, device in kinds:
                 if not dtype.is_floating_point:

@@ -103,7 +103,7 @@ class CompressedGossip(Algorithm):
             self.gamma = given
         elif config.consensus_step == "theory":
             self.gamma = theoretical_step(schedule.round(0), codec.contraction)
-        elif not self.resumed:
+        elif not self.resumed and nodes.world.rank == 0:  # the others are told before the first round
             self.gamma = tuned_step(schedule, channels, codec, make, config.seed)
         (self.kept_gamma,) = nodes.keep("consensus step", [torch.full((share, 1), self.gamma, dtype=torch.float64)])
 
