@@ -21,7 +21,7 @@ types: .venv/ready
 	$(BIN)/mypy
 
 unit: .venv/ready
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Slow evidence: benchmarks, whose figures docs/benchmarks.md keeps.
 bench: .venv/ready
