@@ -162,6 +162,7 @@ def test_two_nodes_from_equal_starts_are_allreduce():
     assert np.abs(found[0] - found[1]).max() < 1e-12
 
 
+@pytest.mark.slow
 def test_3000_steps_in_float32_stay_with_those_in_float64():
     found = []
     for dtype in ("float64", "float32"):

@@ -264,7 +264,7 @@ def test_ranks_are_its_equations(on_ranks, number, size):
 
 @pytest.mark.dist
 def test_after_a_thousand_rounds_all_holders_have_the_same_bits():
-    config = config_of("sparq-sgd", **SINGLE, steps=1000, lr=0.01, trigger="constant:400")
+    config = config_of("sparq-sgd", **SINGLE, steps=1000, lr=0.01, trigger="constant:800")
     run = Run(design("path", 3), config, LAYERS, compressors=SEVERAL, wander=True)
     ranks = run_ranks(gossip_on, 3, [run], timeout=100)
     own = replicas_of_all(ranks, 0)

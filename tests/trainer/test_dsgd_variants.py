@@ -253,7 +253,14 @@ def test_momentum_is_shared_in_half_precision_too(mixing):
     assert metrics[-1]["loss"] < metrics[0]["loss"]
 
 
-@pytest.mark.parametrize(("order", "mixing"), [("cta", "local"), ("atc", "mixed"), ("atc", "quasi-global")])
+LONG_RUNS = [
+    pytest.param("cta", "local", marks=pytest.mark.slow),
+    ("atc", "mixed"),
+    pytest.param("atc", "quasi-global", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("order", "mixing"), LONG_RUNS)
 def test_stays_where_it_belongs_for_thousands_of_steps(order, mixing):
     data = blobs(samples=40)
     config = settings(steps=3000, lr=0.02, momentum=0.8, weight_decay=0.1, batch_size=8, partition="sorted")

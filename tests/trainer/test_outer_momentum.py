@@ -193,6 +193,7 @@ def test_without_gradients_the_nodes_meet_at_the_mean_of_their_starts():
     assert np.abs(final_parameters(trainer) - mean).max() < 1e-13
 
 
+@pytest.mark.slow
 def test_stays_where_it_belongs_for_thousands_of_steps():
     data = blobs(samples=40)
     config = settings(steps=3000, lr=0.02, momentum=0.8, weight_decay=0.1, batch_size=8, partition="sorted")

@@ -248,7 +248,7 @@ def least_squares(schedule, **changes):
         ("tree of 7", {"lr": 0.05, "steps": 3000}, 1e-14),
         ("tree of 10, arity 3", {"lr": 0.02, "momentum": 0.5, "steps": 700}, 1e-14),
         ("three random rounds", {"lr": 0.2, "steps": 1000}, 1e-13),
-        ("tree of 7", {"lr": 0.05, "dtype": "float32", "steps": 3000}, 3e-6),
+        pytest.param("tree of 7", {"lr": 0.05, "dtype": "float32", "steps": 3000}, 3e-6, marks=pytest.mark.slow),
     ],
 )
 def test_with_unlike_data_all_nodes_arrive_at_the_optimum_and_stay_there(name, changes, error):

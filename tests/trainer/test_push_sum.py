@@ -283,6 +283,7 @@ def test_mass_stays_where_it_is_for_3000_rounds(name, dtype, tolerance):
         assert np.abs(weights - 6 * perron_vector(SCHEDULES[name].round(0))).max() < 1e-12
 
 
+@pytest.mark.slow
 def test_training_is_stable_for_3000_steps():
     config = config_of(steps=3000, batch_size=8, lr=0.1, weight_decay=0.05, gradients="vmap", dtype="float32")
     trainer = trainer_of(SCHEDULES["irregular"], config)

@@ -208,6 +208,7 @@ def test_nodes_that_agree_stay_as_they_are_to_the_last_bit(dtype):
     assert np.array_equal(final_parameters(trainer), start)
 
 
+@pytest.mark.slow
 def test_3000_steps_in_float32_stay_with_those_in_float64():
     found = []
     for dtype in ("float64", "float32"):

@@ -176,6 +176,7 @@ def test_hand_over_and_mixing_keep_the_mean_of_each_team(name):
     assert max(drifts) < 1e-14
 
 
+@pytest.mark.slow
 def test_tokens_stay_together_for_three_thousand_steps():
     schedule = design("teleportation", 16, active=[4], inner="ring")
     config = settings(

@@ -14,6 +14,7 @@ from topokit_trainer import world as worlds
 from topokit_trainer.world import World
 
 
+@pytest.mark.slow  # it waits
 @pytest.mark.dist
 def test_ranks_wait_for_those_that_are_later_than_the_time_out():
     assert LATE > PATIENCE
