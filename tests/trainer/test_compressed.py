@@ -22,6 +22,7 @@ from compressed_workers import Run, gossip_on
 from problems import CLASSES, FEATURES, Softmax, blobs, linear
 from ranks import run_ranks
 from torch import nn
+from torch.optim import SGD, AdamW
 from workers import final_parameters
 
 from topokit.designer import design, design_matrix
@@ -511,9 +512,28 @@ def test_what_cannot_be_is_refused(schedule, changes, words):
 
 
 @pytest.mark.parametrize(
+    "make", [None, lambda model: SGD(model.parameters(), lr=0.1, momentum=0.9), lambda model: AdamW(model.parameters())]
+)
+def test_squarm_has_nesterov_momentum_or_says_so(make):
+    with pytest.raises(InputError, match=r"^squarm-sgd needs Nesterov momentum: .*; sparq-sgd takes any optimizer"):
+        trainer_of(RING, config_of("squarm-sgd", momentum=0.0 if make is None else 0.9), optimizer=make)
+
+
+def test_squarm_takes_an_optimizer_with_nesterov_momentum():
+    runs = []
+    for make, momentum in (
+        (None, 0.9),
+        (lambda model: SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True), 0.0),
+    ):
+        trainer = trainer_of(RING, config_of("squarm-sgd", momentum=momentum), optimizer=make)
+        trainer.run()
+        runs.append(final_parameters(trainer))
+    assert np.array_equal(*runs)
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"algorithm": "squarm-sgd", "momentum": 0.0}, "^squarm-sgd needs --momentum"),
         ({"local_steps": 2}, "^--local-steps belongs to .*; choco-sgd would ignore it$"),
         ({"trigger": "constant:1"}, "^--trigger belongs to sparq-sgd and squarm-sgd; choco-sgd would ignore it$"),
         ({"consensus_step": "1.5"}, "^--consensus-step must be above 0 and at most 1, got 1.5$"),

@@ -226,7 +226,7 @@ COMPRESSORS: dict[str, CompressorFacts] = {
     ),
     "qsgd": CompressorFacts(
         summary="rounded at random to s levels of the norm, in buckets, scaled down so that it contracts",
-        written="qsgd:S or qsgd:S,BUCKET",
+        written="qsgd:S (buckets of 1024) or qsgd:S,BUCKET",
         contraction="1 / (1 + min(b/s^2, sqrt(b)/s)), b numbers in a bucket",
         bits="d (1 + ceil(log2(s + 1))) + 32 d/b",
         source="Alistarh et al. 2017",

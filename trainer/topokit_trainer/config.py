@@ -204,8 +204,6 @@ class TrainConfig:
             raise InputError("--nesterov is a kind of momentum: give --momentum too")
         if self.algorithm == "squarm-sgd" and self.optimizer != "sgd":
             raise InputError(f"squarm-sgd is SGD with Nesterov momentum; with {self.optimizer} take sparq-sgd")
-        if self.algorithm == "squarm-sgd" and not self.momentum:
-            raise InputError("squarm-sgd needs --momentum (0.9 is usual); without it, it is sparq-sgd")
         defaults = {f.name: f.default for f in fields(self)}
         if self.outer_every > self.steps:
             raise InputError(f"--outer-every {self.outer_every} is more than the {self.steps} --steps of the run")

@@ -68,7 +68,7 @@ def configured_optimizer(config: TrainConfig) -> OptimizerFactory:
     settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "sgd":
         settings["momentum"] = config.momentum
-        settings["nesterov"] = config.nesterov or config.algorithm == "squarm-sgd"
+        settings["nesterov"] = config.nesterov or (config.algorithm == "squarm-sgd" and config.momentum > 0)
     return lambda model: kinds[config.optimizer](model.parameters(), **settings)
 
 

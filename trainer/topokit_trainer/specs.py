@@ -47,11 +47,11 @@ FORMS: Mapping[str, Form] = {
     "top-k": Form(("a fraction above 0, at most 1",), lambda value: 0 < value <= 1),
     "rand-k": Form(("a fraction above 0, at most 1",), lambda value: 0 < value <= 1),
     "qsgd": Form(
-        ("a whole number of levels, at most 2^24", "a whole number of values in a bucket, at most 2^24"),
+        ("a whole number of levels from 1 to 2^24", "a whole number of values in a bucket from 1 to 2^24"),
         _whole,
         optional=1,
     ),
-    "low-rank": Form(("a whole rank",), _whole),
+    "low-rank": Form(("a whole rank of at least 1",), _whole),
 }
 CHOOSING = ("top-k", "rand-k", "low-rank")  # what can be followed by a way to write the values
 WRITING = {"low-rank": ("bf16", "fp16")}  # where not every one makes sense
@@ -127,13 +127,18 @@ class Trigger:
 
 TRIGGERS: Mapping[str, Form] = {
     "none": Form(),
-    "constant": Form(("a threshold of at least 0",), lambda value: value >= 0),
+    "constant": Form(("a finite threshold of at least 0",), lambda value: value >= 0),
     "step": Form(
-        ("a first threshold", "an increment", "a number of steps between increments", "a step after which it stays"),
+        (
+            "a first threshold of at least 0",
+            "an increment of at least 0",
+            "a number of steps between increments",
+            "a step after which it stays",
+        ),
         lambda value: value >= 0,
         optional=1,
     ),
-    "power": Form(("a first threshold", "an exponent"), lambda value: value >= 0),
+    "power": Form(("a first threshold of at least 0", "an exponent from 0 to below 1"), lambda value: value >= 0),
 }
 
 
@@ -192,7 +197,8 @@ def _stage(text: str, option: str, known: Mapping[str, object], forms: Mapping[s
     given = rest.split(",") if colon else []
     least, most = len(form.words) - form.optional, len(form.words)
     if not least <= len(given) <= most:
-        wanted = f"takes {', '.join(form.words) or 'no number'}"
+        wanted = f"takes {', '.join(form.words[:least]) or 'no number'}"
+        wanted += "".join(f" (and, if wanted, {words})" for words in form.words[least:])
         raise InputError(f"{option}: {name} {wanted}; got {rest!r}" if given else f"{option}: {name} {wanted}")
     numbers = []
     for words, part in zip(form.words, given, strict=False):

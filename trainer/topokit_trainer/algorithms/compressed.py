@@ -37,7 +37,7 @@ from topokit_trainer.compression import Codec, make_compressor
 from topokit_trainer.config import TrainConfig
 from topokit_trainer.consensus_step import theoretical_step, tuned_step
 from topokit_trainer.nodes import Nodes
-from topokit_trainer.optimizers import NodeOptimizer
+from topokit_trainer.optimizers import NodeOptimizer, StackedOptimizer
 from topokit_trainer.replicas import Replicas
 from topokit_trainer.specs import parse_compressor, parse_consensus_step, parse_trigger
 
@@ -79,6 +79,11 @@ class CompressedGossip(Algorithm):
         """
         require_mean_preserving(schedule, self.name)
         require_channels(schedule, self.name)
+        if self.config.algorithm == "squarm-sgd" and not _has_nesterov_momentum(optimizer):
+            raise InputError(
+                "squarm-sgd needs Nesterov momentum: --momentum (0.9 is usual) or, from Python, an SGD with momentum "
+                "and nesterov=True; sparq-sgd takes any optimizer"
+            )
         if self.config.compress_by == "model" and parse_compressor(self.config.compressor)[0].name == "low-rank":
             raise InputError("--compressor low-rank works on the matrices of a model: it needs --compress-by tensor")
         if self.config.consensus_step == "theory" and schedule.period != 1:
@@ -112,7 +117,8 @@ class CompressedGossip(Algorithm):
         how = self.config.consensus_step
         if how not in ("tuned", "theory") or not self.gamma:
             return []
-        small = "; it hardly mixes, --consensus-step tuned may find a larger one" if self.gamma < SMALL else ""
+        small = "; it hardly mixes" if self.gamma < SMALL else ""
+        small += ", --consensus-step tuned may find a larger one" if small and how == "theory" else ""
         return [f"the consensus step size is {self.gamma:.3g} ({how}){small}"]
 
     def step(self, nodes: Nodes, step: int) -> None:
@@ -150,3 +156,9 @@ class CompressedGossip(Algorithm):
     def figures(self) -> dict[str, float]:
         """Tell the consensus step size."""
         return {"consensus_step": float(self.kept_gamma[0, 0])}
+
+
+def _has_nesterov_momentum(optimizer: NodeOptimizer) -> bool:
+    if not isinstance(optimizer, StackedOptimizer):
+        return False
+    return all(group.get("momentum") and group.get("nesterov") for group in optimizer.optimizer.param_groups)
