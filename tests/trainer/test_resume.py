@@ -80,14 +80,14 @@ def trajectory(folder):
 @pytest.mark.parametrize(
     ("processes", "order", "number"),
     [
-        (1, "atc", signal.SIGINT),
+        pytest.param(1, "atc", signal.SIGINT, marks=pytest.mark.slow),
         (2, "awc", signal.SIGKILL),
         pytest.param(1, "awc", signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param(2, "atc", signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
 def test_interrupted_runs_go_on(tmp_path, processes, order, number):
-    steps = 500
+    steps = 300
     design("one-peer-exponential", 4).save(tmp_path / "schedule.json")
     process = start(tmp_path / "interrupted", processes, order, steps)
     status = interrupt(process, tmp_path / "interrupted", number)
