@@ -27,24 +27,18 @@ from topokit.files import replacing, write_text
 from topokit.schedule import Schedule
 from topokit.spectral import beta
 from topokit_trainer.algorithms import algorithm_for, make_algorithm
+from topokit_trainer.assembly import Given, assemble, perturb
 from topokit_trainer.checkpoint import Checkpoints, Progress
 from topokit_trainer.config import TrainConfig
 from topokit_trainer.contraction import expected_contraction
-from topokit_trainer.data import Data, NodeBatches, given_data, load_data
-from topokit_trainer.evaluation import Evaluator, averaged_state
-from topokit_trainer.gradients import GradientEngine, choose_engine
-from topokit_trainer.models import ModelFactory, model_factory
-from topokit_trainer.nodes import Nodes
+from topokit_trainer.data import Data
+from topokit_trainer.evaluation import averaged_state
+from topokit_trainer.models import ModelFactory
 from topokit_trainer.optimizers import (
     OptimizerFactory,
     SchedulerFactory,
-    configured_optimizer,
-    configured_scheduler,
-    group_names,
-    node_optimizer,
 )
-from topokit_trainer.seeding import keyed_seed
-from topokit_trainer.stacks import LossFunction, NodeStacks, model_traits
+from topokit_trainer.stacks import LossFunction
 from topokit_trainer.telemetry import Metrics, Reporter, RunFolder, describe
 from topokit_trainer.world import World, open_world
 
@@ -153,94 +147,30 @@ class Trainer:
         self.progress = Progress()
         self.folder = RunFolder(config.out if self.world.rank == 0 else None)
         with self.world.agreed():
-            self._set_up(
-                data, model, optimizer or configured_optimizer(config), scheduler or configured_scheduler(config), loss
-            )
+            self._set_up(Given(data, model, optimizer, scheduler, loss))
         with self.world.agreed():
             self._agree()
 
-    def _set_up(
-        self,
-        data: Data | tuple[Any, Any] | Callable[[], Any] | None,
-        make_model: ModelFactory | None,
-        make_optimizer: OptimizerFactory,
-        make_scheduler: SchedulerFactory | None,
-        loss: LossFunction,
-    ) -> None:
+    def _set_up(self, given: Given) -> None:
         config, world, schedule = self.config, self.world, self.schedule
         # Nothing here may wait for another rank: an error of this one has to reach `agreed`.
-        local = world.nodes_of(world.rank, schedule.nodes)
         self.algorithm = make_algorithm(config)
         self.checkpoints = self._checkpoints()
         saved = self.checkpoints.progress() if self.checkpoints and not config.overwrite else None
-
-        self.data = load_data(config) if data is None else given_data(data)
-        dtype = getattr(torch, config.dtype)
-        batches = NodeBatches(self.data.train, schedule.nodes, local, config, world.device, dtype)
-        rows = self.algorithm.capacity(schedule, local)
-        first_batch = batches.of(local[:rows], [0] * rows)
-
-        model = self._fresh_model(make_model, dtype)
-        try:
-            traits = model_traits(model, first_batch[0][0])
-        except (RuntimeError, TypeError, ValueError) as error:
-            shape = tuple(first_batch[0].shape[1:])
-            raise InputError(f"the model cannot take a batch of shape {shape}: {str(error).splitlines()[0]}") from error
-        template_optimizer = make_optimizer(model)
-        groups, copies = group_names(model, template_optimizer), self.algorithm.copies(schedule)
-        stacks = NodeStacks(model, rows, groups, traits.changing_buffers, copies)
-        optimizer = node_optimizer(stacks, make_optimizer, template_optimizer, make_scheduler)
-        self.algorithm.check(schedule, optimizer)
-        wanted = saved.engine if saved else config.gradients
-
-        def engine_for(name: str) -> tuple[GradientEngine, str]:
-            return choose_engine(
-                name,
-                stacks,
-                loss,
-                traits,
-                first_batch,
-                seed=config.seed,
-                keys=lambda: self.nodes.keys,
-                closures=optimizer.needs_closure,
-            )
-
-        engine, why = engine_for(wanted)
-        self._engine_for = engine_for
-        self.engine_reason = f"{engine.name} ({'as before' if saved else why})"
-        self.nodes = Nodes(stacks, engine, optimizer, batches, schedule, world, config.clip)
-        self.evaluator = Evaluator(stacks, engine, loss, self.data.test, world, dtype)
-        self.progress.engine = engine.name
-        if traits.changing_buffers:
-            buffer = traits.changing_buffers[0]
-            self.report(f"note: each node keeps its own {buffer} (BatchNorm); the averaged model takes the mean")
+        assembly = assemble(schedule, config, world, given, self.algorithm, saved.engine if saved else None)
+        self.nodes, self.evaluator, self._engine_for = assembly.nodes, assembly.evaluator, assembly.engine_for
+        self.engine_reason = f"{self.nodes.engine.name} ({'as before' if saved else assembly.reason})"
+        self.progress.engine = self.nodes.engine.name
+        for note in assembly.notes:
+            self.report(f"note: {note}")
         self.algorithm.place(self.nodes, saved.step if saved else 0)
-        if config.perturb:
-            self._perturb()
+        perturb(self.nodes, config)
         self.algorithm.prepare(self.nodes, saved.step if saved else 0)
         for note in self.algorithm.notes():
             self.report(f"note: {note}")
         if saved and self.checkpoints:
             self.checkpoints.load(self.nodes)
             self.progress = saved
-
-    def _fresh_model(self, make_model: ModelFactory | None, dtype: torch.dtype) -> nn.Module:
-        make = make_model or model_factory(self.config.model, self.data.sample_shape, self.data.classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(keyed_seed(self.config.seed, "model"))
-            model = make()
-        if not isinstance(model, nn.Module):
-            raise InputError(f"the model factory gave {type(model).__name__}, not a torch module")
-        if not any(p.requires_grad for p in model.parameters()):
-            raise InputError("the model has no parameters to train")
-        return model.to(self.world.device, dtype).train()
-
-    def _perturb(self) -> None:
-        for row, key in enumerate(self.nodes.keys):
-            generator = torch.Generator().manual_seed(keyed_seed(self.config.seed, "perturb", key))
-            for stack in self.nodes.parameters:
-                noise = torch.randn(stack.shape[1], generator=generator, dtype=torch.float64) * self.config.perturb
-                stack[row].add_(noise.to(stack.device, stack.dtype))
 
     def _checkpoints(self) -> Checkpoints | None:
         out = self.config.out
