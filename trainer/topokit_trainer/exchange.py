@@ -46,13 +46,13 @@ class Route:
         """Whether anything is sent or received."""
         return bool(self.sends or self.receives)
 
-    def narrowed(self, spoken: BoolArray, heard: BoolArray) -> Route:
+    def narrowed(self, place: IntArray, heard: BoolArray) -> Route:
         """Leave out rows that stay silent.
 
         Parameters
         ----------
-        spoken : ndarray of bool
-            For each local row, whether it travels. Those that do are numbered anew, in their order.
+        place : ndarray of int64
+            For each local row, its number among those that travel; -1 where it stays silent.
         heard : ndarray of bool
             For each row that would arrive, by rank and in its order, whether it does.
 
@@ -60,11 +60,10 @@ class Route:
         --------
         >>> import numpy as np
         >>> route = Route({1: np.array([0, 2])}, {1: np.array([0, 1, 3])})
-        >>> route.narrowed(np.array([False, True, True]), np.array([True, False, True]))
+        >>> route.narrowed(np.array([-1, 0, 1]), np.array([True, False, True]))
         Route(sends={1: array([1])}, receives={1: array([0, 3])})
         """
-        place = np.cumsum(spoken) - 1
-        sends = {peer: place[rows[spoken[rows]]] for peer, rows in self.sends.items()}
+        sends = {peer: place[rows][place[rows] >= 0] for peer, rows in self.sends.items()}
         receives, start = {}, 0
         for peer, rows in sorted(self.receives.items()):
             receives[peer] = rows[heard[start : start + len(rows)]]

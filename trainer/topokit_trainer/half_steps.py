@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from topokit.matrix import IntArray, MixingMatrix
@@ -176,7 +175,8 @@ def half_steps(
             continue
         where = np.full(plans.rows, -1)
         where[ends.row[mine]] = np.arange(mine.size)
-        route, kept = _narrowed(opened.plan.route, where, opened.kept, np.isin(ends.listener, mine))
+        hears = np.isin(ends.listener, mine)[opened.kept]
+        route, kept = opened.plan.route.narrowed(where, hears), opened.kept[hears]
         partner_at = np.full(len(ends.owner) + len(ends.listener), -1)
         partner_at[mine] = np.arange(mine.size)
         partner_at[len(ends.owner) + kept] = mine.size + np.arange(kept.size)
@@ -192,20 +192,6 @@ def half_steps(
         )
         made.append((side, half))
     return made
-
-
-def _narrowed(route: Route, where: IntArray, kept: IntArray, heard: NDArray[np.bool_]) -> tuple[Route, IntArray]:
-    """Give the route of some rows, numbered anew, and which arrivals are left of those that there are (``kept``)."""
-    sends = {peer: where[rows][where[rows] >= 0] for peer, rows in route.sends.items()}
-    receives, start = {}, 0
-    for peer, rows in sorted(route.receives.items()):
-        receives[peer] = rows[heard[kept[start : start + len(rows)]]]
-        start += len(rows)
-    narrowed = Route(
-        {peer: rows for peer, rows in sends.items() if len(rows)},
-        {peer: rows for peer, rows in receives.items() if len(rows)},
-    )
-    return narrowed, kept[heard[kept]]
 
 
 def _product_type(dtype: torch.dtype) -> torch.dtype:

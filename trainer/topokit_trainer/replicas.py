@@ -128,15 +128,16 @@ class Replicas:
     def _send(self, turn: ChannelRound, packed: Tensor, speaks: np.ndarray) -> tuple[Messages, np.ndarray]:
         """Start to send packed rows; give the messages, and the places of the rows that will arrive."""
         route = turn.plan.route
-        open_rows = np.zeros(self.plans.rows, dtype=bool)
-        open_rows[turn.rows] = speaks
+        spoken = turn.rows[speaks]
+        place = np.full(self.plans.rows, -1)
+        place[spoken] = np.arange(spoken.size)
         hears = np.ones(turn.kept.size, dtype=bool)
         if self.triggered:
-            flags = torch.from_numpy(open_rows.astype(np.uint8)).unsqueeze(1).to(packed.device)
+            flags = torch.from_numpy((place >= 0).astype(np.uint8)).unsqueeze(1).to(packed.device)
             (told,) = self.exchange.start([(route, [flags])]).wait()
             if told is not None:
                 hears = told[:, 0].cpu().numpy().astype(bool)
-        return self.exchange.start([(route.narrowed(open_rows, hears), [packed])]), turn.kept[hears]
+        return self.exchange.start([(route.narrowed(place, hears), [packed])]), turn.kept[hears]
 
 
 def _squares(rows: Tensor) -> Tensor:

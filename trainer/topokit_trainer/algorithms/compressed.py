@@ -143,8 +143,8 @@ class CompressedGossip(Algorithm):
         counts.silent += said.silent
 
     def _settle(self, nodes: Nodes) -> None:
-        """Have all ranks agree on what each has found, and on replicas where a run goes on."""
-        # A tuned step is the best of a few; were two as good, ranks might have chosen differently.
+        """Have all ranks take rank 0's step size and, where a run goes on, tell one another their replicas."""
+        # Rank 0 alone has tuned it, or has it from a checkpoint, which is read after `prepare`.
         self.gamma = nodes.world.first(float(self.kept_gamma[0, 0]))
         self.kept_gamma.fill_(self.gamma)
         if self.resumed:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from topokit_trainer.mixing_kernel import compiled
 
-__all__ = ["BITS", "add_levels", "pack_levels"]
+__all__ = ["add_levels", "pack_levels"]
 
 Floats = NDArray[np.float32]
 Octets = NDArray[np.uint8]
 
-BITS = 7  # of a level: with its sign it is a byte
 BLOCK = 8192  # numbers in a piece that stays in the first-level cache
 EIGHT, ONE = np.uint64(8), np.uint64(1)
 # For each byte, its bits as the lowest ones of eight bytes.

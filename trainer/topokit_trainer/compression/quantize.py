@@ -163,7 +163,10 @@ class Quantize(Dense):
             kernels.add_levels(target[row].numpy(), planes[number].numpy(), units[number, :, 0].numpy(), self.bucket)
 
     def _fits(self, x: Tensor) -> bool:
-        """Whether compiled kernels can work on rows: float32 in main memory, and enough of it."""
+        """Whether compiled kernels can work on rows: float32 in main memory, and enough of it.
+
+        There a level and its sign share a byte.
+        """
         return self.blockwise(x) and self.dtype == torch.float32 and x.stride(1) == 1 and self._bits <= 7
 
     def _parts(self, packed: Tensor) -> tuple[Tensor, Tensor]:
