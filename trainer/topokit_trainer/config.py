@@ -10,12 +10,13 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from topokit.errors import InputError
 from topokit_trainer.catalog import ALGORITHMS, DATASETS, MODELS, OPTIMIZERS
-from topokit_trainer.specs import parse_compressor, parse_consensus_step, parse_trigger
+from topokit_trainer.specs import parse_compressor, parse_consensus_step, parse_speeds, parse_trigger
 
 __all__ = ["TrainConfig", "add_arguments", "config_from_arguments"]
 
@@ -24,7 +25,16 @@ __all__ = ["TrainConfig", "add_arguments", "config_from_arguments"]
 OWNERS = {
     "order": ("dsgd",),
     "momentum_mixing": ("dsgd",),
-    "local_steps": ("dsgd", "push-sum", "relay-sgd", "teleportation", "sparq-sgd", "squarm-sgd", "power-gossip"),
+    "local_steps": (
+        "dsgd",
+        "local-sgd",
+        "push-sum",
+        "relay-sgd",
+        "teleportation",
+        "sparq-sgd",
+        "squarm-sgd",
+        "power-gossip",
+    ),
     "outer_every": ("dsgd", "push-sum"),
     "outer_momentum": ("dsgd", "push-sum"),
     "outer_lr": ("dsgd", "push-sum"),
@@ -36,6 +46,9 @@ OWNERS = {
     "trigger": ("sparq-sgd", "squarm-sgd"),
     "low_rank": ("power-gossip",),
     "power_iterations": ("power-gossip",),
+    "acid": ("async-gossip",),
+    "clock": ("async-gossip", "ad-psgd"),
+    "on_failure": ("dsgd",),
 }
 
 
@@ -118,6 +131,27 @@ class TrainConfig:
     )
     low_rank: int = option(1, "for power-gossip: rank of the differences between neighbours in one power iteration")
     power_iterations: int = option(1, "for power-gossip: power iterations in a round (half steps, one message each)")
+    acid: bool = option(
+        False,
+        "for async-gossip: A2CiD2, each node mixing with a second copy of its parameters; constants from the schedule",
+    )
+    clock: Literal["auto", "simulated", "real"] = option(
+        "auto",
+        "for async-gossip and ad-psgd: simulated draws when gradients and averagings happen, the same on any number of "
+        "ranks; real lets every rank go at its own pace; auto is simulated in one process, real on several ranks",
+    )
+    speeds: str = option(
+        "1",
+        "how fast nodes compute, to try stragglers: a number for all, then NODE:SPEED for some (1,3:0.1 slows node 3 "
+        "down ten times)",
+    )
+    slow_by: Literal["sleep", "burn"] = option("sleep", "how a node of speed below 1 loses time: asleep, or computing")
+    on_failure: Literal["stop", "reweight"] = option(
+        "stop",
+        "for dsgd on several ranks, when a rank is lost: stop ends the run, to go on from its last checkpoint; "
+        "reweight goes on without the lost nodes, with weights that keep the mean of the others",
+    )
+    lost_after: float = option(3.0, "seconds without a sign of life after which a rank is taken to be lost")
     data: str = option("digits", "data set: digits (embedded), mnist (needs --data-path), or package.module:function")
     data_path: Path | None = option(None, "folder with files in MNIST format")
     partition: Literal["iid", "dirichlet", "sorted"] = option(
@@ -172,7 +206,7 @@ class TrainConfig:
                 raise InputError(f"{flag(name)} must be at least {low}, got {getattr(self, name)}")
         if self.outer_momentum >= 1:
             raise InputError(f"--outer-momentum must be below 1, got {self.outer_momentum}")
-        above_zero = {name: getattr(self, name) for name in ("alpha", "timeout", "clip", "threads")}
+        above_zero = {name: getattr(self, name) for name in ("alpha", "timeout", "lost_after", "clip", "threads")}
         for name, value in above_zero.items():
             if value is not None and value <= 0:
                 raise InputError(f"{flag(name)} must be above 0, got {value}")
@@ -187,15 +221,17 @@ class TrainConfig:
             if value not in known and not own:
                 extra = ", or package.module:function" if name in ("data", "model") else ""
                 raise InputError(f"{flag(name)} must be one of {', '.join(known)}{extra}; got {value!r}")
-        for name in ("compressor", "trigger", "consensus_step"):
+        for name in ("compressor", "trigger", "consensus_step", "speeds"):
             value = getattr(self, name)
-            if name == "consensus_step" and isinstance(value, int | float):
-                object.__setattr__(self, name, repr(value))
+            if name == "consensus_step" and isinstance(value, Real) and not isinstance(value, bool):
+                object.__setattr__(self, name, repr(float(value)))
             elif not isinstance(value, str):
                 raise InputError(f"{flag(name)} must be text, got {value!r}")
         parse_compressor(self.compressor)
         parse_trigger(self.trigger)
-        parse_consensus_step(self.consensus_step)
+        parse_speeds(self.speeds)
+        if (step := parse_consensus_step(self.consensus_step)) is not None:
+            object.__setattr__(self, "consensus_step", repr(step))  # 1, "1" and "1.0" are one setting
         if self.data == "mnist" and self.data_path is None:
             raise InputError("--data mnist needs --data-path, a folder with files in MNIST format")
         if self.momentum and self.optimizer != "sgd":
@@ -242,6 +278,9 @@ class TrainConfig:
             "checkpoint_every",
             "threads",
             "backend",
+            "slow_by",
+            "lost_after",
+            "on_failure",
         }
         return {name: value for name, value in self.to_dict().items() if name not in elsewhere}
 

@@ -1,4 +1,4 @@
-"""What compressors and triggers are asked for in words, read without loading PyTorch.
+"""What compressors, triggers and speeds are asked for in words, read without loading PyTorch.
 
 A compressor is ``name``, ``name:number`` or ``name:number,number``; two are joined by a plus: the first chooses what is
 sent, the second how its values are written (``top-k:0.01+sign``). A trigger has the same form.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 from topokit.errors import InputError
 from topokit_trainer.catalog import COMPRESSORS
 
-__all__ = ["Stage", "Trigger", "parse_compressor", "parse_consensus_step", "parse_trigger"]
+__all__ = ["Stage", "Trigger", "parse_compressor", "parse_consensus_step", "parse_speeds", "parse_trigger"]
 
 
 @dataclass(frozen=True)
@@ -210,3 +210,37 @@ def _stage(text: str, option: str, known: Mapping[str, object], forms: Mapping[s
             raise InputError(f"{option}: {name} takes {words}; got {part.strip()}")
         numbers.append(value)
     return Stage(name, tuple(numbers))
+
+
+def parse_speeds(text: str) -> tuple[float, dict[int, float]]:
+    """Read how fast nodes compute: the speed of most, and those of some.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> parse_speeds("1,3:0.1")
+    (1.0, {3: 0.1})
+    >>> parse_speeds("0:0.5")
+    (1.0, {0: 0.5})
+    """
+    common = 1.0
+    own: dict[int, float] = {}
+    for place, word in enumerate(text.split(",")):
+        node, colon, value = word.strip().rpartition(":")
+        try:
+            speed = float(value)
+            number = int(node) if colon else -1
+        except ValueError:
+            speed, number = -1.0, -1
+        if not 0 < speed < inf or (colon and number < 0) or (not colon and place):
+            raise InputError(f"--speeds must be like 1 or 1,3:0.1,5:2 (speeds above 0, of nodes from 0); got {text!r}")
+        if colon and number in own:
+            raise InputError(f"--speeds gives node {number} twice; once is right")
+        if colon:
+            own[number] = speed
+        else:
+            common = speed
+    return common, own

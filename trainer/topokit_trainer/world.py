@@ -20,7 +20,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from topokit.errors import InputError, TopokitError
 from topokit_trainer.config import TrainConfig
 
-__all__ = ["World", "open_world"]
+__all__ = ["World", "open_store", "open_world"]
 
 FAILED = "failed"
 WAIT_SLICE = 5.0  # seconds in one wait for a message in the store: in between, signals are heard
@@ -191,12 +191,29 @@ def _device(config: TrainConfig) -> torch.device:
     return device
 
 
+def open_store(timeout: float) -> Store:
+    """Open a connection of one's own to the store that the launcher announces in the environment.
+
+    Without a launcher's store (plain ``env://``, as under Slurm), rank 0 holds it.
+    """
+    hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=not hosted and os.environ["RANK"] == "0",
+        wait_for_workers=False,
+        timeout=timedelta(seconds=timeout),
+    )
+    return PrefixStore(f"topokit {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
 @contextmanager
-def open_world(config: TrainConfig) -> Iterator[World]:
+def open_world(config: TrainConfig, grouped: bool = True) -> Iterator[World]:
     """Join the ranks that a launcher (torchrun, Slurm with torchrun) announces in the environment.
 
     Without a launcher this is a world of one, and so it is for a single rank unless a backend is asked for. The process
-    group is taken down at the end, also after an error.
+    group is taken down at the end, also after an error. Ranks that are not ``grouped`` have the store in common and no
+    more: each can come and go without the others.
     """
     device = _device(config)
     if device.type == "cuda":
@@ -207,6 +224,9 @@ def open_world(config: TrainConfig) -> Iterator[World]:
     announced = "RANK" in os.environ and "MASTER_ADDR" in os.environ
     if size == 1 and not (announced and config.backend != "auto"):
         yield World(device=device)
+        return
+    if not grouped:
+        yield World(int(os.environ["RANK"]), size, device, None, open_store(config.timeout))
         return
     backend = config.backend
     if backend == "auto":

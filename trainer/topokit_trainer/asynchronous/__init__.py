@@ -1,0 +1,1 @@
+"""Training without rounds: every node at its own pace, pairs averaging when both are free."""
