@@ -6,11 +6,8 @@ rates are chosen by, then those at the chosen ones, and draws the tables and pic
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compression_runs import EXPERIMENT, FULL, RULE, Setting, plan, trials
@@ -27,17 +24,15 @@ from compression_tables import (
     target_table,
     trial_table,
 )
-from reproduce_training import PAGE, folder_of, replaced
-from training_runs import DOCS, FIGURES, Results, markdown, perform_all
+from results_page import Reproduction, command, parser, run
+from training_runs import DOCS, Results, Run, markdown
 
-from topokit.errors import InputError
-from topokit.pictures.style import save_figure, styled
+from topokit.pictures.style import styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESULTS = DOCS / "compression-results.jsonl"
-TARGET_NAME = "reproduce-compression"
 
 
 def found_in(results: Results, seeds: Sequence[int], setting: Setting) -> dict[str, Lines]:
@@ -85,66 +80,25 @@ def figures(results: Results, seeds: Sequence[int], setting: Setting = FULL) -> 
         }
 
 
-def draw(results: Results, seeds: Sequence[int]) -> None:
-    """Write tables and pictures into the documentation."""
-    text = PAGE.read_text()
-    for name, content in tables(results, seeds).items():
-        text = replaced(text, name, content)
-    PAGE.write_text(text)
-    FIGURES.mkdir(exist_ok=True)
-    for name, drawn in figures(results, seeds).items():
-        with styled():
-            save_figure(drawn, FIGURES / name)
-
-
 def seeds_of(results: Results) -> list[int]:
     """The seeds that have been run at chosen rates."""
     return sorted({r.run["seed"] for r in results.found.values() if r.run["experiment"] == EXPERIMENT})
 
 
+def stages(results: Results, seeds: Sequence[int]) -> Iterator[list[Run]]:
+    """First the runs that learning rates are chosen by, then those at the chosen ones."""
+    for deal in FULL.deals:
+        one = replace(FULL, deals=(deal,))
+        yield trials(one)
+        yield plan(results, seeds, one)
+
+
+REPRODUCTION = Reproduction("reproduce-compression", RESULTS, stages, seeds_of, tables, figures)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", default="", help="folder with files in MNIST format")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0 on (default: 3)")
-    parser.add_argument("--processes", type=int, default=2, help="runs at the same time (default: 2)")
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=RESULTS,
-        help="file that keeps what has been run; another than the documentation's leaves its tables and pictures alone",
-    )
-    parser.add_argument("--draw", action="store_true", help="run nothing, make tables and pictures of what there is")
-    options = parser.parse_args(arguments)
-    results = Results(options.results)
-    failed: list[str] = []
-    if not options.draw:
-        try:
-            folder = folder_of(options.mnist, TARGET_NAME)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-
-        def told(line: str) -> None:
-            print(line, flush=True)
-
-        for deal in FULL.deals:
-            one = replace(FULL, deals=(deal,))
-            failed += perform_all(trials(one), results, folder, options.processes, told)
-            failed += perform_all(plan(results, range(options.seeds), one), results, folder, options.processes, told)
-    seeds = seeds_of(results)
-    for name, content in tables(results, seeds).items():
-        print(f"\n{name}\n\n{content}")
-    if seeds and options.results.resolve() == RESULTS:
-        draw(results, seeds)
-        print(f"\ntables and pictures are in {PAGE}")
-    for line in failed:
-        print(f"error: {line}", file=sys.stderr)
-    return 1 if failed else 0
+    return run(REPRODUCTION, parser(REPRODUCTION, __doc__).parse_args(arguments))
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted; the same command again goes on with what is missing", file=sys.stderr)
-        sys.exit(130)
+    command(main)

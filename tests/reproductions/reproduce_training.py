@@ -11,25 +11,22 @@ d  the number of active nodes that the parallel search finds, against an exhaust
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import training_heterogeneity
 import training_one_peer
 import training_search
 import training_teleportation
-from training_runs import DOCS, FIGURES, RESULTS, Result, Results, Run, markdown, perform_all
+from results_page import Reproduction, command, parser, run
+from training_runs import RESULTS, Result, Results, Run, markdown
 
-from topokit.errors import InputError
-from topokit.pictures.style import save_figure, styled
+from topokit.pictures.style import styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE = DOCS / "reproductions.md"
 EXPERIMENTS = {
     "a": training_heterogeneity,
     "b": training_teleportation,
@@ -113,78 +110,32 @@ def figures(results: Results, planned: dict[str, list[Run]]) -> dict[str, Figure
     return found
 
 
-def replaced(text: str, name: str, content: str) -> str:
-    """Put a table between its two marks."""
-    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    before, found, rest = text.partition(start)
-    _, mark, after = rest.partition(end)
-    if not (found and mark):
-        raise SystemExit(f"{PAGE} has no marks for {name}")
-    return f"{before}{start}{content}\n{mark}{after}"
+REPRODUCTION = Reproduction(
+    target="reproduce-training",
+    results=RESULTS,
+    stages=lambda results, seeds: staged("".join(EXPERIMENTS), seeds),
+    seeds=lambda results: sorted({result.run["seed"] for result in results.found.values()}),
+    tables=lambda results, seeds: tables(results, plans("".join(EXPERIMENTS), seeds)),
+    figures=lambda results, seeds: figures(results, plans("".join(EXPERIMENTS), seeds)),
+)
 
 
-def draw(results: Results, planned: dict[str, list[Run]]) -> None:
-    """Write tables and pictures into the documentation."""
-    text = PAGE.read_text()
-    for name, content in tables(results, planned).items():
-        text = replaced(text, name, content)
-    PAGE.write_text(text)
-    FIGURES.mkdir(exist_ok=True)
-    for name, figure in figures(results, planned).items():
-        with styled():
-            save_figure(figure, FIGURES / name)
-
-
-def folder_of(path: str, target: str = "reproduce-training") -> Path:
-    if not path or not Path(path).is_dir():
-        told = f"{path} is not a folder" if path else "MNIST is missing"
-        raise InputError(f"{told}; give the folder that holds the files in MNIST format: make {target} MNIST=FOLDER")
-    return Path(path).resolve()
+def staged(wanted: str, seeds: Sequence[int]) -> Iterator[list[Run]]:
+    """The runs of the experiments that are wanted, each experiment announced."""
+    for letter, runs in plans(wanted, seeds).items():
+        print(f"{letter}: {EXPERIMENTS[letter].EXPERIMENT}", flush=True)
+        yield runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", default="", help="folder with files in MNIST format")
-    parser.add_argument("--only", default="abcd", help="experiments to run, such as a or cd (default: abcd)")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0 on (default: 3)")
-    parser.add_argument("--processes", type=int, default=2, help="runs at the same time (default: 2)")
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=RESULTS,
-        help="file that keeps what has been run; another than the documentation's leaves its tables and pictures alone",
-    )
-    parser.add_argument("--draw", action="store_true", help="run nothing, make tables and pictures of what there is")
-    options = parser.parse_args(arguments)
-    wanted = options.only.replace(",", "")
+    options = parser(REPRODUCTION, __doc__)
+    options.add_argument("--only", default="abcd", help="experiments to run, such as a or cd (default: abcd)")
+    parsed = options.parse_args(arguments)
+    wanted = parsed.only.replace(",", "")
     if not wanted or not set(wanted) <= set(EXPERIMENTS):
-        parser.error(f"--only takes letters of {''.join(EXPERIMENTS)}, got {options.only!r}")
-    results = Results(options.results)
-    failed: list[str] = []
-    if not options.draw:
-        try:
-            folder = folder_of(options.mnist)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        for letter, runs in plans(wanted, range(options.seeds)).items():
-            print(f"{letter}: {EXPERIMENTS[letter].EXPERIMENT}", flush=True)
-            failed += perform_all(runs, results, folder, options.processes, lambda line: print(line, flush=True))
-    seeds = sorted({result.run["seed"] for result in results.found.values()})
-    planned = plans("".join(EXPERIMENTS), seeds)
-    for name, content in tables(results, planned).items():
-        print(f"\n{name}\n\n{content}")
-    if options.results.resolve() == RESULTS:
-        draw(results, planned)
-        print(f"\ntables and pictures are in {PAGE}")
-    for line in failed:
-        print(f"error: {line}", file=sys.stderr)
-    return 1 if failed else 0
+        options.error(f"--only takes letters of {''.join(EXPERIMENTS)}, got {parsed.only!r}")
+    return run(replace(REPRODUCTION, stages=lambda results, seeds: staged(wanted, seeds)), parsed)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted; the same command again goes on with what is missing", file=sys.stderr)
-        sys.exit(130)
+    command(main)

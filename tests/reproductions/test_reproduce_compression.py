@@ -22,7 +22,8 @@ from compression_runs import (
     trials,
 )
 from compression_tables import SENT, TARGET, Line, claims, lines, main_table, ratio, saves, target_table
-from reproduce_compression import PAGE, RESULTS, found_in, seeds_of, tables
+from reproduce_compression import RESULTS, found_in, seeds_of, tables
+from results_page import PAGE
 from training_runs import RESULTS as TRAINING_RESULTS
 from training_runs import Result, Results, Run, perform_all
 

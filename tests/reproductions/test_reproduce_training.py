@@ -9,6 +9,7 @@ import training_heterogeneity
 import training_one_peer
 import training_search
 import training_teleportation
+from results_page import PAGE
 from training_runs import RESULTS, Results, Spread, perform_all
 
 EXPERIMENTS = (training_heterogeneity, training_teleportation, training_one_peer, training_search)
@@ -35,7 +36,7 @@ def small(tmp_path_factory):
 def test_tables_and_pictures_of_small_runs(small):
     planned = small_runs()
     tables = reproduce_training.tables(small, planned)
-    page = reproduce_training.PAGE.read_text()
+    page = PAGE.read_text()
     for name in tables:
         assert f"<!-- {name} -->\n" in page
         assert f"<!-- /{name} -->" in page
@@ -88,10 +89,10 @@ def test_mnist_is_given_by_path(tmp_path, capsys):
 
 
 def test_tables_of_a_results_file_of_ones_own(small, capsys):
-    page = reproduce_training.PAGE.read_text()
+    page = PAGE.read_text()
     assert reproduce_training.main(["--draw", "--results", str(small.path)]) == 0
     assert "\nseconds\n" in capsys.readouterr().out
-    assert reproduce_training.PAGE.read_text() == page
+    assert PAGE.read_text() == page
 
 
 def test_spread_by_hand():
@@ -130,7 +131,7 @@ def planned():
 
 @pytest.mark.slow
 def test_the_documentation_holds_the_results(full, planned):
-    page = reproduce_training.PAGE.read_text()
+    page = PAGE.read_text()
     for name, content in reproduce_training.tables(full, planned).items():
         assert content in page, f"the table {name} is not that of the results file: reproduce_training.py --draw"
 
