@@ -197,14 +197,18 @@ def check_ranks(schedule, size, rounds, apart=False):
             assert np.abs(change - wanted[here.rows]).max(initial=0.0) < 1e-14
             assert not np.delete(wanted, here.rows, axis=0).any()
             # With silent rows left out, both sides still mean the same rows.
-            narrow = route.narrowed(spoken[rank], np.array(flags, dtype=bool))
+            narrow = route.narrowed(_places(spoken[rank]), np.array(flags, dtype=bool))
             got = []
             for peer in sorted(narrow.receives):
-                theirs = local[peer].plan.route.narrowed(spoken[peer], _flags(local, spoken, peer)).sends[rank]
-                speaking = np.flatnonzero(spoken[peer])[theirs]
+                sends = local[peer].plan.route.narrowed(_places(spoken[peer]), _flags(local, spoken, peer)).sends
+                speaking = np.flatnonzero(spoken[peer])[sends[rank]]
                 assert speaking.tolist() == narrow.receives[peer].tolist()
                 got += [plans[peer].node_of(row) for row in speaking]
             assert got == [key for (key, _), flag in zip(arrived, flags, strict=True) if flag]
+
+
+def _places(spoken):
+    return np.where(spoken, np.cumsum(spoken) - 1, -1)
 
 
 def _flags(local, spoken, rank):

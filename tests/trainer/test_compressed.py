@@ -1,151 +1,21 @@
 """CHOCO-SGD, SPARQ-SGD and SQuARM-SGD against their equations, as they stand in the papers."""
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from breaking import break_off
-from compressed import (
-    DEFINITIONS,
-    PIECES,
-    SHAPES,
-    ByHand,
-    compressor_by_hand,
-    config_of,
-    numbering,
-    trainer_of,
-    with_own_draws,
-)
-from compressed_workers import Run, gossip_on
-from problems import CLASSES, FEATURES, Softmax, blobs, linear
-from ranks import run_ranks
-from torch import nn
+from compressed import config_of, numbering, trainer_of
+from compressed_cases import CASES, RING, SCHEDULES, by_hand, by_name, check_counts, message_size
 from torch.optim import SGD, AdamW
 from workers import final_parameters
 
 from topokit.designer import design, design_matrix
 from topokit.errors import InputError
-from topokit.kinds import Drawn, Matchings, Pairwise, Sampled, Teleport
+from topokit.kinds import Drawn, Pairwise, Teleport
 from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
-
-RING = design("ring", 4)
-PATH = np.array([[0.6, 0.4, 0, 0], [0.4, 0.3, 0.3, 0], [0, 0.3, 0.5, 0.2], [0, 0, 0.2, 0.8]])
-FORK = np.array([[0.4, 0.2, 0.2, 0.2], [0.2, 0.5, 0.3, 0], [0.2, 0.3, 0.5, 0], [0.2, 0, 0, 0.8]])
-SCHEDULES = {
-    "ring": RING,
-    "star": design("star", 5),
-    "torus": design("torus", 6),
-    "one-peer-hypercube": design("one-peer-hypercube", 4),
-    "matchings": Schedule.of(Matchings(4, [[(0, 1), (2, 3)], [(1, 2)], [(0, 3)]], [0.7, 0.4, 1], 0.3, seed=2)),
-    "sampled": Schedule.of(Sampled(list(map(MixingMatrix.from_matrix, (PATH, FORK))), [0.6, 0.4], seed=3)),
-}
-
-
-def thresholds_of(trigger):
-    """c_t by hand."""
-    kind, _, numbers = trigger.partition(":")
-    if kind == "none":
-        return None
-    c = [float(number) for number in numbers.split(",")]
-    if kind == "constant":
-        return lambda t: c[0]
-    if kind == "step":
-        return lambda t: c[0] + c[1] * (min(t, c[3] if len(c) > 3 else t) // c[2])
-    return lambda t: c[0] * t ** c[1]
-
-
-def reference_of(schedule, config, gamma):
-    """Give the run by hand, before its first step, and the batches of the real one."""
-    plain = trainer_of(schedule, config_of(consensus_step="1", perturb=0, seed=config.seed))
-    trainer = trainer_of(schedule, config)
-    names = config.compressor in DEFINITIONS
-    compress = (
-        compressor_by_hand(config.compressor, PIECES if config.compress_by == "tensor" else [slice(0, None)])
-        if names
-        else with_own_draws(config.compressor, PIECES, SHAPES, config.seed)
-    )
-    run = ByHand(
-        schedule,
-        config,
-        compress,
-        gamma,
-        final_parameters(trainer),
-        final_parameters(plain)[0],
-        numbering(schedule),
-        thresholds_of(config.trigger),
-    )
-    return run, trainer.nodes.batches
-
-
-def by_hand(schedule, config, gamma=None, etas=None):
-    """Run by hand."""
-    run, batches = reference_of(schedule, config, float(config.consensus_step) if gamma is None else gamma)
-    problem = Softmax(blobs())
-    for t in range(config.steps):
-
-        def gradients(X, t=t):
-            return np.stack([problem.gradient(x, b) for x, b in zip(X, batches.indices(t), strict=True)])
-
-        eta = config.lr if etas is None else etas(t)
-        run.step(t, gradients, eta, nesterov=config.nesterov or config.algorithm == "squarm-sgd")
-    return run
-
-
-CASES = {
-    "choco identity": ("ring", config_of(compressor="identity")),
-    "choco top-k": ("torus", config_of(compressor="top-k:0.3", weight_decay=0.01)),
-    "choco sign": ("one-peer-hypercube", config_of(compressor="sign", consensus_step="0.1")),
-    "choco SignTopK": ("sampled", config_of(compressor="top-k:0.3+sign")),
-    "choco qsgd": ("star", config_of(compressor="qsgd:4", seed=3)),
-    "choco rand-k": ("matchings", config_of(compressor="rand-k:0.3")),
-    "choco low rank": ("ring", config_of(compressor="low-rank:1")),
-    "choco fp16": ("one-peer-hypercube", config_of(compressor="fp16")),
-    "choco qsgd of top-k": ("ring", config_of(compressor="top-k:0.5+qsgd:2")),
-    "choco whole models": ("ring", config_of(compressor="top-k:0.3", compress_by="model")),
-    "choco heavy ball": ("ring", config_of(compressor="top-k:0.3", momentum=0.9)),
-    "choco Nesterov": ("sampled", config_of(compressor="sign", momentum=0.9, nesterov=True, consensus_step="0.1")),
-    "sparq local steps": ("torus", config_of("sparq-sgd", compressor="top-k:0.3+sign", local_steps=3)),
-    "sparq constant": ("ring", config_of("sparq-sgd", compressor="top-k:0.3", trigger="constant:5")),
-    "sparq step": (
-        "one-peer-hypercube",
-        config_of("sparq-sgd", compressor="top-k:0.3+sign", trigger="step:2,4,5,30", local_steps=3),
-    ),
-    "sparq power": ("star", config_of("sparq-sgd", compressor="qsgd:4", trigger="power:1,0.5", local_steps=3)),
-    "sparq on matchings": ("matchings", config_of("sparq-sgd", compressor="rand-k:0.3", trigger="constant:8")),
-    "squarm": ("ring", config_of("squarm-sgd", compressor="top-k:0.3+sign", weight_decay=0.01)),
-    "squarm constant": (
-        "torus",
-        config_of("squarm-sgd", compressor="top-k:0.3+sign", trigger="constant:150", local_steps=3, weight_decay=0.01),
-    ),
-    "squarm step": (
-        "sampled",
-        config_of("squarm-sgd", compressor="sign", trigger="step:40,30,10", consensus_step="0.1"),
-    ),
-    "squarm power": ("one-peer-hypercube", config_of("squarm-sgd", compressor="identity", trigger="power:10,0.8")),
-}
-
-
-@cache
-def by_name(name):
-    place, config = CASES[name]
-    return by_hand(SCHEDULES[place], config)
-
-
-def message_size(trainer):
-    return trainer.algorithm.replicas.codec.size
-
-
-def check_counts(run, config, final, size, nodes, ranks=1):
-    """Compare what is counted with what was said by hand; a message of a run with a trigger has a byte more."""
-    header = config.trigger != "none"
-    assert final["messages_per_node"] == run.messages / nodes
-    assert final["silent_per_node"] == run.silent / nodes
-    assert final["bytes_sent_per_node"] == round((run.messages * (size + header) + run.silent * header) / nodes)
-    assert final["bytes_packed_per_node"] == round((run.packed * (size + header) + run.packed_silent * header) / nodes)
-    assert final["bytes_on_the_wire"] == run.wire(nodes // ranks, size, header)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -198,116 +68,6 @@ def test_thresholds_are_of_the_learning_rate_of_the_step(lr_schedule):
     assert np.abs(final_parameters(trainer) - run.X).max() < 1e-10
     assert trainer.nodes.counts.silent == run.silent
     assert 5 < run.silent < run.messages
-
-
-# Ranks
-
-SHARED = ["choco SignTopK", "sparq step", "sparq on matchings"]
-SEVERAL = ("top-k:0.3+sign", "qsgd:4", "low-rank:1", "rand-k:0.7+bf16")
-SINGLE = {"dtype": "float32", "compressor": "identity", "consensus_step": "0.1"}
-
-
-def two_layers():
-    """A weight or a bias for each compressor."""
-    return nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.Linear(FEATURES, CLASSES))
-
-
-LAYERS, LINEAR = {"model": two_layers, "data": blobs(dtype=torch.float32)}, {"model": linear, "data": blobs()}
-
-
-@pytest.fixture(scope="module")
-def on_ranks(tmp_path_factory):
-    """The runs, and what four ranks made of them and then two, which go on with those that broke off."""
-    folders = [tmp_path_factory.mktemp("run") for _ in range(2)]
-    bits = config_of("squarm-sgd", **SINGLE, steps=60, trigger="constant:100", out=folders[0], checkpoint_every=20)
-    gamma = config_of(
-        "sparq-sgd",
-        steps=40,
-        trigger="constant:6",
-        compressor="top-k:0.3",
-        consensus_step="tuned",
-        out=folders[1],
-        checkpoint_every=15,
-    )
-    runs = [Run(SCHEDULES[CASES[name][0]], CASES[name][1], LINEAR) for name in SHARED]
-    hypercube = SCHEDULES["one-peer-hypercube"]
-    broken = [
-        Run(hypercube, bits, LAYERS, 45, SEVERAL),
-        Run(RING, gamma, LINEAR, 33, found=(0.2, 0.3, 0.1, 0.4)),
-    ]
-    found = {4: run_ranks(gossip_on, 4, runs + broken, timeout=100)}
-    found[2] = run_ranks(
-        gossip_on, 2, runs + [replace(run, stop=None, found=run.found[1:]) for run in broken], timeout=100
-    )
-    return runs + broken, found
-
-
-def replicas_of_all(ranks, number):
-    """All holders have the same bits; give one's own."""
-    own = {key: value for rank in ranks for key, value in rank[number].own.items()}
-    heard = [item for rank in ranks for item in rank[number].heard.items()]
-    assert heard
-    assert all(own[key] == value for key, value in heard)
-    return own
-
-
-@pytest.mark.dist
-@pytest.mark.parametrize("size", [4, 2], ids=["distributed", "hybrid"])
-@pytest.mark.parametrize("number", range(len(SHARED)), ids=SHARED)
-def test_ranks_are_its_equations(on_ranks, number, size):
-    ranks, (schedule, config) = on_ranks[1][size], (on_ranks[0][number].schedule, on_ranks[0][number].config)
-    together, run = np.concatenate([rank[number].models for rank in ranks]), by_name(SHARED[number])
-    assert np.abs(together - run.X).max() < 1e-10
-    width = message_size(trainer_of(schedule, config))
-    check_counts(run, config, ranks[0][number].metrics[-1], width, schedule.nodes, size)
-    replicas_of_all(ranks, number)
-
-
-@pytest.mark.dist
-def test_after_a_thousand_rounds_all_holders_have_the_same_bits():
-    config = config_of("sparq-sgd", **SINGLE, steps=1000, lr=0.01, trigger="constant:800")
-    run = Run(design("path", 3), config, LAYERS, compressors=SEVERAL, wander=True)
-    ranks = run_ranks(gossip_on, 3, [run], timeout=100)
-    own = replicas_of_all(ranks, 0)
-    assert len(set(own.values())) == 3
-    assert all(np.isfinite(np.frombuffer(value, dtype=np.float32)).all() for value in own.values())
-    assert sorted(key for rank in ranks for key in rank[0].heard) == [(0, 0), (1, 0), (1, 0), (2, 0)]
-    final = ranks[0][0].metrics[-1]
-    assert final["round"] == 1000
-    assert min(final["messages_per_node"], final["silent_per_node"]) > 100
-
-
-@pytest.mark.dist
-def test_all_holders_have_the_same_bits_after_a_run_has_gone_on_with_other_ranks(on_ranks):
-    number = len(SHARED)
-    for size, begun in ((4, 0), (2, 40)):
-        ranks = on_ranks[1][size]
-        own = replicas_of_all(ranks, number)
-        assert len(set(own.values())) == len(own) == 8
-        assert {rank[number].begun for rank in ranks} == {begun}
-    final = ranks[0][number].metrics[-1]
-    assert min(final["messages_per_node"], final["silent_per_node"]) > 10
-
-
-@pytest.mark.dist
-def test_a_run_that_goes_on_with_other_ranks_is_its_equations_with_the_step_size_that_rank_0_had_found(on_ranks):
-    number, config = len(SHARED) + 1, on_ranks[0][-1].config
-    ranks = on_ranks[1][2]
-    assert {rank[number].begun for rank in ranks} == {30}
-    run = by_hand(RING, replace(config, out=None), gamma=0.2)
-    assert np.abs(np.concatenate([rank[number].models for rank in ranks]) - run.X).max() < 1e-10
-    final, width = (
-        ranks[0][number].metrics[-1],
-        message_size(trainer_of(RING, replace(config, out=None, consensus_step="1"))),
-    )
-    assert final["consensus_step"] == 0.2
-    assert (final["messages_per_node"], final["silent_per_node"]) == (run.messages / 4, run.silent / 4)
-    assert final["bytes_sent_per_node"] == round((run.messages * (width + 1) + run.silent) / 4)
-    assert run.silent > 10
-    # On the wire: 30 steps of four ranks, and the others of two.
-    before = by_hand(RING, replace(config, out=None, steps=30), gamma=0.2)
-    wire = before.wire(1, width, 1) + run.wire(2, width, 1) - before.wire(2, width, 1)
-    assert final["bytes_on_the_wire"] == wire
 
 
 # What must hold whatever the compressor

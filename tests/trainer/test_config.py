@@ -114,6 +114,9 @@ def test_every_field_is_covered_by_the_round_trip():
         ({"compressor": "zip"}, "--compressor must be one of identity, .*; got 'zip'"),
         ({"trigger": "power:2,1"}, "--trigger: power takes an exponent below 1"),
         ({"consensus_step": "2"}, "--consensus-step must be above 0 and at most 1, got 2"),
+        ({"consensus_step": np.float32(0)}, "--consensus-step must be above 0 and at most 1, got 0"),
+        ({"consensus_step": True}, "--consensus-step must be text, got True"),
+        ({"consensus_step": None}, "--consensus-step must be text, got None"),
         ({"algorithm": "choco-sgd", "trigger": "constant:1"}, "--trigger belongs to sparq-sgd and squarm-sgd"),
         ({"algorithm": "choco-sgd", "local_steps": 2}, "--local-steps belongs to .*; choco-sgd would ignore it"),
     ],
@@ -123,8 +126,21 @@ def test_what_compressed_messages_cannot_do_is_refused(changes, message):
         TrainConfig(**changes)
 
 
-def test_a_consensus_step_may_be_a_number():
-    assert TrainConfig(consensus_step=0.3) == TrainConfig(consensus_step="0.3")
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        *((value, "0.3") for value in (0.3, "0.3", " 3e-1", np.float64(0.3))),
+        *((value, "1.0") for value in (1, 1.0, "1", "1.0", np.int64(1), np.float32(1))),
+        (np.float32(0.25), "0.25"),
+        ("1e-3", "0.001"),
+        ("tuned", "tuned"),
+        ("theory", "theory"),
+    ],
+)
+def test_a_consensus_step_may_be_a_number_however_it_is_written(given, kept):
+    config = TrainConfig(consensus_step=given)
+    assert config.consensus_step == kept
+    assert TrainConfig(**json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_outer_steps_that_never_come_are_refused():

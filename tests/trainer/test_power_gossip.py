@@ -5,201 +5,28 @@ import pytest
 import torch
 from breaking import break_off
 from exchange_workers import train_on
-from problems import CLASSES, FEATURES, blobs, linear, settings
+from power_gossip import (
+    SCHEDULES,
+    STEPS,
+    ByHand,
+    Links,
+    blocks_of,
+    by_hand,
+    config_of,
+    network,
+    parts_of,
+    trainer_of,
+    watch,
+)
+from problems import CLASSES, blobs, image_blobs, linear
 from ranks import run_ranks
 from torch import nn
 from workers import final_parameters, train_all
 
 from topokit.designer import design, design_matrix
 from topokit.errors import InputError
-from topokit.kinds import Drawn, Matchings, Sampled
-from topokit.matrix import MixingMatrix
+from topokit.kinds import Drawn
 from topokit.schedule import Schedule
-from topokit_trainer import Trainer
-from topokit_trainer.channels import Channels
-from topokit_trainer.directions import Blocks
-from topokit_trainer.half_steps import HalfStep
-from topokit_trainer.seeding import keyed_generator
-
-STEPS, HIDDEN = 50, 7
-
-
-def network():
-    return nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, CLASSES))
-
-
-def sampled_rounds():
-    """Links open together, that have not been open equally often."""
-    ring, path = (design(name, 4).round(0) for name in ("ring", "path"))
-    pairs = MixingMatrix.from_matrix(np.kron(np.eye(2), np.full((2, 2), 0.5)))
-    return Schedule.of(Sampled([ring, path, pairs], [0.3, 0.3, 0.4], seed=1))
-
-
-SCHEDULES = {
-    "ring": design("ring", 8),
-    "hypercube": design("one-peer-hypercube", 8),
-    "matchings": Schedule.of(Matchings(4, [[(0, 1), (2, 3)], [(1, 2)]], [0.7, 0.4], 0.5, seed=2)),
-    "star": design("star", 4),
-    "sampled": sampled_rounds(),
-}
-
-
-def config_of(rank=1, iterations=1, **changes):
-    usual = {"algorithm": "power-gossip", "steps": STEPS, "momentum": 0.9, "weight_decay": 0.01, "perturb": 0.1}
-    usual |= {"lr": 0.05, "partition": "sorted", "low_rank": rank, "power_iterations": iterations}
-    return settings(**(usual | changes))
-
-
-def trainer_of(schedule, config, model=network, **parts):
-    return Trainer(schedule, config, model=model, **({"data": blobs(dtype=getattr(torch, config.dtype))} | parts))
-
-
-def gradient(parameters, x, y):
-    """Of the mean cross entropy of the network: weights (HIDDEN, FEATURES), bias, weights (CLASSES, HIDDEN), bias."""
-    first, shift, second, offset = parameters
-    hidden = np.tanh(x @ first.T + shift)
-    scores = hidden @ second.T + offset
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    error = (shares / shares.sum(axis=1, keepdims=True) - np.eye(CLASSES)[y]) / len(y)
-    inner = error @ second * (1 - hidden**2)
-    return inner.T @ x, inner.sum(axis=0), error.T @ hidden, error.sum(axis=0)
-
-
-def parts_of(row, shapes):
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    return [part.reshape(shape) for part, shape in zip(np.split(row, ends[:-1]), shapes, strict=True)]
-
-
-class Links:
-    """All links with their blocks; parameters of a node are a list of arrays."""
-
-    def __init__(self, shapes, rank, iterations, seed=0):
-        self.rank, self.iterations, self.seed = rank, iterations, seed
-        matrices = [k for k, s in enumerate(shapes) if len(s) > 1 and min(s[0], int(np.prod(s[1:]))) > rank]
-        self.number = {k: place for place, k in enumerate(matrices)}
-        self.lengths = {k: (int(np.prod(shapes[k][1:])), shapes[k][0]) for k in matrices}  # to the right, to the left
-        self.whole = [k for k in range(len(shapes)) if k not in matrices]
-        self.blocks, self.turns, self.numbers_sent, self.messages = {}, {}, 0, 0
-
-    def turned(self, first, second, old):
-        """Gram-Schmidt; where only rounding errors are left of a column, an old one."""
-        size = np.linalg.norm(first, axis=0).sum() + np.linalg.norm(second, axis=0).sum()
-        basis = np.zeros((len(first), 0))
-        for column in (second - first).T:
-            for _ in range(2):
-                column = column - basis @ (basis.T @ column)
-            if np.linalg.norm(column) <= 64 * np.finfo(float).eps * size:
-                others = old - basis @ (basis.T @ old)
-                column = others[:, basis.shape[1]]
-                for other in others.T if basis.size else ():
-                    column = other if np.linalg.norm(other) > 2 * np.linalg.norm(column) else column
-            basis = np.column_stack([basis, column / np.linalg.norm(column)])
-        return basis
-
-    def start(self, i, j, k):
-        generator = keyed_generator(self.seed, "power gossip", i, j, self.number[k])
-        drawn = [generator.standard_normal((self.rank, length)).T for length in self.lengths[k]]
-        return [self.turned(np.zeros_like(columns), columns, columns) for columns in drawn]
-
-    def round(self, X, W):
-        n = len(X)
-        links = [(i, j) for i in range(n) for j in range(i + 1, n) if W[i, j] != 0]
-        for k in self.whole:
-            mixed = np.tensordot(W, np.stack([x[k] for x in X]), axes=1)
-            self.numbers_sent += 2 * len(links) * X[0][k].size
-            for x, new in zip(X, mixed, strict=True):
-                x[k] = new
-        for _ in range(self.iterations):
-            change = [[np.zeros_like(part) for part in x] for x in X]
-            for i, j in links:
-                turn = self.turns.get((i, j), 0)
-                self.turns[i, j] = turn + 1
-                self.messages += 2 * bool(self.number or self.whole)
-                for k in self.number:
-                    first, second = (X[end][k].reshape(len(X[end][k]), -1) for end in (i, j))
-                    if (i, j, k) not in self.blocks:
-                        self.blocks[i, j, k] = self.start(i, j, k)
-                    blocks, side = self.blocks[i, j, k], turn % 2
-                    if side == 0:
-                        seen = first @ blocks[0], second @ blocks[0]
-                        update = (seen[1] - seen[0]) @ blocks[0].T
-                    else:
-                        seen = first.T @ blocks[1], second.T @ blocks[1]
-                        update = blocks[1] @ (seen[1] - seen[0]).T
-                    blocks[1 - side] = self.turned(*seen, blocks[1 - side])
-                    self.numbers_sent += 2 * seen[0].size
-                    update = update.reshape(X[i][k].shape)
-                    change[i][k] += W[i, j] * update
-                    change[j][k] -= W[i, j] * update
-            for x, parts in zip(X, change, strict=True):
-                for k in self.number:
-                    x[k] = x[k] + parts[k]
-
-
-class ByHand:
-    """All nodes, with the momentum of PyTorch's SGD."""
-
-    def __init__(self, schedule, config):
-        trainer = trainer_of(schedule, config)
-        self.schedule, self.config, self.batches = schedule, config, trainer.nodes.batches
-        self.shapes = [slot.shape for slot in trainer.nodes.stacks.slots]
-        self.data = [part.numpy() for part in blobs().train.tensors]
-        self.rows = final_parameters(trainer)
-        self.velocity = np.zeros_like(self.rows)
-        self.links = Links(self.shapes, config.low_rank, config.power_iterations, config.seed)
-
-    def step(self, number):
-        config, (x, y) = self.config, self.data
-        slopes = [
-            np.concatenate([part.ravel() for part in gradient(parts_of(row, self.shapes), x[batch], y[batch])])
-            for row, batch in zip(self.rows, self.batches.indices(number), strict=True)
-        ]
-        self.velocity = config.momentum * self.velocity + slopes + config.weight_decay * self.rows
-        X = [parts_of(row, self.shapes) for row in self.rows - config.lr * self.velocity]
-        if (number + 1) % config.local_steps == 0:
-            self.links.round(X, self.schedule.round(number // config.local_steps).to_dense())
-        self.rows = np.array([np.concatenate([part.ravel() for part in row]) for row in X])
-
-
-def by_hand(schedule, config):
-    """Give the final models of all nodes, and what the links did."""
-    run = ByHand(schedule, config)
-    for number in range(config.steps):
-        run.step(number)
-    return run.rows, run.links
-
-
-def watch(trainer, look):
-    """Call a function before and after each step, on a trainer that has not run."""
-    step = trainer.algorithm.step
-
-    def watched(nodes, number):
-        look(number, False)
-        step(nodes, number)
-        look(number, True)
-
-    trainer.algorithm.step = watched
-
-
-def blocks_of(trainer, links):
-    """Give the blocks and turns of the trainer's links, as those at hand name them, from both ends."""
-    channels, states = Channels(trainer.schedule, apart=True), trainer.nodes.states
-    sides = [states[name].tensors[0].numpy() for name in ("right", "left")]
-    found, turns = [{}, {}], [{}, {}]
-    for i, j in links.turns:
-        for end, (owner, other) in enumerate(((i, j), (j, i))):
-            row = states["right"].rows[owner].start + int(channels.of(np.array([other]), np.array([owner]))[0])
-            turns[end][i, j] = int(states["half steps"].tensors[0][row, 0])
-            starts = [0, 0]
-            for k in links.number:
-                blocks = []
-                for side, length in enumerate(links.lengths[k]):
-                    stop = starts[side] + links.rank * length
-                    blocks.append(sides[side][row, starts[side] : stop].reshape(links.rank, length).T.copy())
-                    starts[side] = stop
-                found[end][i, j, k] = blocks
-    return found, turns
-
 
 CASES = [
     ("ring", 1, 1, 1),
@@ -337,29 +164,6 @@ def test_a_round_keeps_the_mean_and_moves_no_nodes_apart(name):
     assert apart[-1] < 0.05 * apart[0]
 
 
-def test_what_a_link_sees_is_what_a_round_takes_off():
-    """For two nodes with weights of a half: |difference|^2 afterwards = |difference|^2 - |difference V|^2."""
-    trainer = trainer_of(design("path", 2), config_of(lr=0.0, perturb=1.0, steps=9), model=linear)
-    before = None
-
-    def look(number, after):
-        nonlocal before
-        X = final_parameters(trainer)
-        difference = (X[1] - X[0])[: CLASSES * FEATURES].reshape(CLASSES, FEATURES)
-        if not after:
-            side = number % 2
-            block = trainer.nodes.states[("right", "left")[side]].tensors[0].numpy().copy()
-            assert np.array_equal(block[0], block[1])  # both ends
-            seen = difference @ block[0] if side == 0 else difference.T @ block[0]
-            before = np.sum(difference**2) - np.sum(seen**2)
-        else:
-            assert np.sum(difference**2) == pytest.approx(before, rel=1e-9, abs=1e-15)
-            assert np.abs((X[1] - X[0])[CLASSES * FEATURES :]).max() < 1e-15
-
-    watch(trainer, look)
-    trainer.run()
-
-
 def test_gossip_alone_comes_to_consensus_at_rank_one():
     """Slower than whole models by about the number of directions there are: five, and three."""
     apart = {}
@@ -373,57 +177,11 @@ def test_gossip_alone_comes_to_consensus_at_rank_one():
     assert 1 < rates[1] / rates[0] < 6
 
 
-def test_nodes_that_agree_stay_as_they_are_to_the_last_bit():
-    trainer = trainer_of(SCHEDULES["ring"], config_of(2, 2, lr=0.0, momentum=0.0, perturb=0.0, dtype="float32"))
-    start = final_parameters(trainer).copy()
-    blocks = [t.clone() for name in ("right", "left") for t in trainer.nodes.states[name].tensors]
-    trainer.run()
-    assert np.array_equal(final_parameters(trainer), start)
-    for before, after in zip(
-        blocks, [t for name in ("right", "left") for t in trainer.nodes.states[name].tensors], strict=True
-    ):
-        assert torch.allclose(before, after, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_blocks_are_orthonormal_and_span_what_they_were_made_of(dtype):
-    lengths, rank, rows = [5, 40, 7, 33], 3, 6
-    generator = torch.Generator().manual_seed(0)
-    blocks = Blocks(rank, lengths)
-    assert blocks.width == rank * sum(lengths)
-    first, second, old = (torch.randn(rows, blocks.width, generator=generator, dtype=torch.float64) for _ in range(3))
-    old = blocks.turned(torch.zeros_like(old), old, old).to(dtype)
-    second[1] = first[1]  # nothing to go by: the old block stays
-    one = (second[2] - first[2])[blocks.columns[1]].view(rank, 40)
-    one = torch.stack([one[0], 2 * one[0], -one[0]])  # one direction only
-    second[2, blocks.columns[1]] = first[2, blocks.columns[1]] + one.reshape(-1)
-    first[3] *= 1e-30
-    second[3] *= 1e-30
-    first[4], second[4] = 0, 0
-    first, second = first.to(dtype), second.to(dtype)
-    found = blocks.turned(first, second, old)
-    assert found.dtype == dtype
-    accuracy = 1e-11 if dtype == torch.float64 else 1e-4
-    for row in range(rows):
-        one_row = slice(row, row + 1)
-        alone = blocks.turned(first[one_row].clone(), second[one_row].clone(), old[one_row].clone())
-        assert torch.equal(alone[0], found[row])
-        for columns, length in zip(blocks.columns, lengths, strict=True):
-            basis = found[row, columns].view(rank, length).double().numpy()
-            given = (second.double() - first.double())[row, columns].view(rank, length).numpy()
-            assert np.abs(basis @ basis.T - np.eye(rank)).max() < accuracy
-            assert np.abs(given - given @ basis.T @ basis).max() <= accuracy * np.abs(given).max()
-    for row in (1, 4):
-        assert torch.allclose(found[row], old[row], rtol=0, atol=1e-6)
-
-
 def images():
     return nn.Sequential(nn.Conv2d(1, 6, 3), nn.Flatten(), nn.Linear(6 * 36, CLASSES))
 
 
 def test_filters_are_rows_of_a_matrix():
-    from problems import image_blobs
-
     config = config_of(lr=0.0, momentum=0.0, perturb=1.0, steps=6)
     trainer = trainer_of(SCHEDULES["ring"], config, images, data=image_blobs())
     shapes = [slot.shape for slot in trainer.nodes.stacks.slots]
@@ -452,45 +210,6 @@ def test_parameters_of_several_optimizer_groups_are_treated_alike():
         assert len(trainer.nodes.stacks.stacks) == 1 + several
         found.append(final_parameters(trainer))
     assert np.array_equal(*found)
-
-
-def test_products_for_all_nodes_at_once_are_those_of_each(monkeypatch):
-    """As on a GPU."""
-    found = []
-    for at_once in (False, True):
-        if at_once:
-            monkeypatch.setattr(
-                HalfStep, "_batches", lambda half, models: [(slice(0, len(models)), slice(0, len(half.ends)))]
-            )
-        trainer = trainer_of(SCHEDULES["ring"], config_of(2, 1, steps=5))
-        trainer.run()
-        found.append(final_parameters(trainer))
-    assert np.abs(found[0] - found[1]).max() < 1e-12
-
-
-def test_faster_products_of_less_precision_are_not_used():
-    found = []
-    for precision in ("highest", "medium"):
-        torch.set_float32_matmul_precision(precision)
-        try:
-            trainer = trainer_of(SCHEDULES["ring"], config_of(dtype="float32", lr=0.0, momentum=0.0, steps=3))
-            trainer.run()
-        finally:
-            torch.set_float32_matmul_precision("highest")
-        found.append(final_parameters(trainer))
-    assert 0 < np.abs(found[0] - found[1]).max() < 1e-6
-
-
-def test_half_precision_models_are_seen_in_single_precision():
-    config = config_of(dtype="bfloat16", lr=0.0, momentum=0.0, perturb=1.0, steps=100)
-    trainer = trainer_of(SCHEDULES["ring"], config)
-    start = final_parameters(trainer).copy()
-    final = trainer.run().final
-    found = final_parameters(trainer)
-    assert np.linalg.norm(found - found.mean(axis=0)) < 0.03 * np.linalg.norm(start - start.mean(axis=0))
-    assert np.abs(found.mean(axis=0) - start.mean(axis=0)).max() < 0.05
-    per_link = 50 * (4 * (HIDDEN + FEATURES + CLASSES + HIDDEN) + 2 * 2 * (HIDDEN + CLASSES))
-    assert final["bytes_sent_per_node"] == 2 * per_link
 
 
 def test_a_run_that_diverges_goes_on():

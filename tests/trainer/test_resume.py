@@ -1,5 +1,6 @@
 """A run that is interrupted, in whatever way, and started again ends where an uninterrupted one does."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -10,8 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from exchange_workers import train_on
+from ranks import run_ranks
 
 from topokit.designer import design
+from topokit_trainer.config import add_arguments, config_from_arguments
 from topokit_trainer.telemetry import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -32,16 +36,27 @@ OPTIONS = [
 ]
 
 
-def start(folder, processes, order, steps):
+def options_of(folder, order, steps):
+    return ["--out", str(folder), "--order", order, "--steps", str(steps), *OPTIONS]
+
+
+def start(folder, processes, *asked):
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     environment["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in (".", "trainer", "cli"))
     command = [
-        *(sys.executable, "-m", "topokit_cli", "train", str(folder.parent / "schedule.json"), "--out", str(folder)),
-        *("--processes", str(processes), "--order", order, "--steps", str(steps), *OPTIONS),
+        *(sys.executable, "-m", "topokit_cli", "train", str(folder.parent / "schedule.json")),
+        *("--processes", str(processes), *options_of(folder, *asked)),
     ]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+
+
+def run_straight(schedule, folder, processes, *asked):
+    """Run the same without a command, on ranks that are there sooner."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    run_ranks(train_on, processes, schedule, config_from_arguments(parser.parse_args(options_of(folder, *asked))), {})
 
 
 def finish(process):
@@ -87,13 +102,13 @@ def trajectory(folder):
     ],
 )
 def test_interrupted_runs_go_on(tmp_path, processes, order, number):
-    steps = 300
-    design("one-peer-exponential", 4).save(tmp_path / "schedule.json")
+    steps, schedule = 300, design("one-peer-exponential", 4)
+    schedule.save(tmp_path / "schedule.json")
     process = start(tmp_path / "interrupted", processes, order, steps)
     status = interrupt(process, tmp_path / "interrupted", number)
     assert status == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert not (tmp_path / "interrupted" / "summary.json").exists(), "the run ended before it could be interrupted"
     finish(start(tmp_path / "interrupted", processes, order, steps))
-    finish(start(tmp_path / "straight", processes, order, steps))
+    run_straight(schedule, tmp_path / "straight", processes, order, steps)
     assert trajectory(tmp_path / "interrupted") == trajectory(tmp_path / "straight")
     assert json.loads((tmp_path / "interrupted" / "summary.json").read_text())["finished"]

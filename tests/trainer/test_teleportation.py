@@ -239,16 +239,16 @@ def test_every_team_is_evaluated():
 
 @pytest.mark.dist
 def test_idle_ranks_sleep_beyond_the_time_out_and_cost_nothing():
-    # One token on four ranks, steps of a second, a time-out of four: a rank that is not visited for six steps would be
-    # long dead if it waited in the network.
+    # One token on four ranks, steps of 0.6 s, a time-out of 2.4: a rank that is not visited for six steps would be long
+    # dead if it waited in the network.
     schedule = design("teleportation", 4, active=[1], seed=4)
     holders = [int(schedule.rule.holders(t)[0][0]) for t in range(12)]
     visits = [[-1, *(t for t, h in enumerate(holders) if h == node), 12] for node in range(4)]
     assert max(int(np.diff(times).max()) for times in visits) > 6
-    config = settings(steps=12, lr=0.1, timeout=4.0)
-    ranks = run_ranks(idle_while_others_work, 4, schedule, config, 1.0, timeout=90)
+    config = settings(steps=12, lr=0.1, timeout=2.4)
+    ranks = run_ranks(idle_while_others_work, 4, schedule, config, 0.6, timeout=90)
     for rank, (wall, busy) in enumerate(ranks):
-        assert wall > 11
+        assert wall > 11 * 0.6
         assert busy < 0.25 * wall, f"rank {rank} was busy for {busy:.1f} of {wall:.1f} s of others' sleep"
 
 
