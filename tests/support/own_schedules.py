@@ -9,10 +9,17 @@ from topokit.designer import design, design_graph
 from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
 
-__all__ = ["NEEDED", "PACKED", "directed", "own_schedules"]
+__all__ = ["ASYNCHRONOUS", "NEEDED", "PACKED", "directed", "own_schedules"]
 
-NEEDED = {"squarm-sgd": {"momentum": 0.9}}  # options that algorithms cannot do without
+# Options that algorithms cannot do without; on several ranks clocks are real, unless simulated ones are asked for.
+NEEDED = {
+    "squarm-sgd": {"momentum": 0.9},
+    "async-gossip": {"clock": "simulated"},
+    "ad-psgd": {"clock": "simulated"},
+}
 PACKED = ("choco-sgd", "sparq-sgd", "squarm-sgd", "power-gossip")  # those whose messages are compressed
+
+ASYNCHRONOUS = ("async-gossip", "ad-psgd")
 
 
 def directed(nodes: int) -> Schedule:
@@ -37,5 +44,8 @@ def own_schedules(nodes: int, active: int) -> dict[str, Schedule]:
         "squarm-sgd": design("ring", nodes),
         "power-gossip": design("ring", nodes),
         "teleportation": design("teleportation", nodes, active=[active], inner="ring", seed=3),
+        "async-gossip": design("pairwise", nodes),
+        "ad-psgd": design("pairwise", nodes),
+        "local-sgd": design("ring", nodes),
         "allreduce": design("ring", nodes),
     }

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from own_schedules import NEEDED, PACKED, own_schedules
+from own_schedules import ASYNCHRONOUS, NEEDED, PACKED, own_schedules
 from problems import blobs, linear, settings
 from ranks import run_ranks
 from workers import train_all
@@ -96,19 +96,29 @@ def test_memory_is_what_the_catalogue_says(name):
     assert ("for each neighbour" in facts.memory) is (facts.kept_for == "neighbour")
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in PACKED])
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in (*PACKED, *ASYNCHRONOUS)])
 def test_bytes_are_what_the_catalogue_says(name):
     trainer = run_to_the_end(trainer_for(name))
     facts, size = ALGORITHMS[name], trainer.nodes.stacks.bytes_per_node
     models = trainer.nodes.bytes_per_node * NODES / size
     if facts.sent is None:
         assert models == pytest.approx(STEPS * 2 * (NODES - 1))
-        assert "2 (n - 1)/n models a step" in facts.traffic
+        assert facts.traffic.startswith("2 (n - 1)/n models ")
         return
     messages = messages_of(trainer.schedule, STEPS)
     assert messages > 0
     assert models == pytest.approx(facts.sent * messages)
     assert facts.traffic.startswith(f"{WORDS[facts.sent]} a message")
+
+
+@pytest.mark.parametrize("name", ASYNCHRONOUS)
+def test_an_averaging_is_a_message_each_way(name):
+    trainer = run_to_the_end(trainer_for(name))
+    final, facts = trainer.folder.rows[-1], ALGORITHMS[name]
+    taken = final["averagings_per_gradient"] * final["gradients"]  # of a node, which has a part in each
+    assert taken > 0
+    assert trainer.nodes.bytes_per_node == pytest.approx(taken * trainer.nodes.stacks.bytes_per_node)
+    assert facts.sent is None
 
 
 @pytest.mark.parametrize("name", PACKED)
@@ -206,7 +216,7 @@ def test_every_algorithm_can_be_made_and_is_described(name):
 
 
 @pytest.mark.parametrize("other", ["ceca", "push-pull", "teleportation", "push-sum"])
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "allreduce"])
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in ("allreduce", "local-sgd")])
 def test_schedules_that_belong_to_one_algorithm_are_refused_by_the_others(name, other):
     config = settings(algorithm=name, steps=1, **NEEDED.get(name, {}))
     if name == other:
@@ -231,11 +241,14 @@ def test_options_of_algorithms_exist_and_have_owners(option):
         "compress_by": "model",
         "consensus_step": "0.5",
         "trigger": "constant:1",
+        "acid": True,
+        "clock": "simulated",
+        "on_failure": "reweight",
     }
     value = words.get(option, 0.25 if option == "outer_momentum" else 4)
     outer = {"outer_every": 4} if option.startswith("outer") else {}
     for name in ALGORITHMS:
-        needed = NEEDED.get(name, {})
+        needed = {given: chosen for given, chosen in NEEDED.get(name, {}).items() if given != option}
         if name in OWNERS[option]:
             assert getattr(settings(algorithm=name, **{**outer, **needed, option: value}), option) == value
         else:

@@ -63,7 +63,8 @@ ANYTHING = {
     "outer_momentum": st.floats(0, 0.99),
     **dict.fromkeys(("seed", "checkpoint_every", "outer_every"), st.integers(0, 10**9)),
     "alpha": POSITIVE,
-    "timeout": POSITIVE,
+    **dict.fromkeys(("timeout", "lost_after"), POSITIVE),
+    "speeds": st.sampled_from(["0.5", "1,3:0.1", "2:0.25,7:4"]),
     "clip": st.none() | POSITIVE,
     "threads": st.none() | st.integers(1, 64),
     "data": st.sampled_from(["digits", "own.module:name"]),
@@ -72,7 +73,7 @@ ANYTHING = {
     "data_path": st.none() | NAMES.map(Path),
     "out": st.none() | NAMES.map(Path),
     "device": st.sampled_from(["auto", "cpu", "cuda:1"]),
-    **dict.fromkeys(("overwrite", "search_active"), st.booleans()),
+    **dict.fromkeys(("overwrite", "search_active", "acid"), st.booleans()),
     **{
         name: st.sampled_from(get_args(hint))
         for name, hint in get_type_hints(TrainConfig).items()
@@ -213,7 +214,8 @@ def test_what_decides_the_trajectory():
     everything = set(TrainConfig().to_dict())
     kept = set(TrainConfig().trajectory())
     assert everything - kept == {
-        "out", "overwrite", "timeout", "keep_checkpoints", "checkpoint_every", "eval_every", "threads", "backend"
+        "out", "overwrite", "timeout", "keep_checkpoints", "checkpoint_every", "eval_every", "threads", "backend",
+        "lost_after", "on_failure", "slow_by",
     }  # fmt: skip
 
 

@@ -51,6 +51,7 @@ class Assembly:
 
     Attributes
     ----------
+    data : Data
     nodes : Nodes
     evaluator : Evaluator
     engine_for : callable
@@ -61,6 +62,7 @@ class Assembly:
         What a user should know of how the model is treated.
     """
 
+    data: Data
     nodes: Nodes
     evaluator: Evaluator
     engine_for: Callable[[str], tuple[GradientEngine, str]]
@@ -133,7 +135,7 @@ def assemble(
     if traits.changing_buffers:
         buffer = traits.changing_buffers[0]
         notes.append(f"each node keeps its own {buffer} (BatchNorm); the averaged model takes the mean")
-    return Assembly(nodes, evaluator, engine_for, reason, tuple(notes))
+    return Assembly(data, nodes, evaluator, engine_for, reason, tuple(notes))
 
 
 def _fresh(make: ModelFactory, config: TrainConfig, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -34,6 +34,9 @@ class GradientEngine(Protocol):
     def __call__(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
         """Write the gradients of one batch a node into the stacks' ``.grad``; give the losses, shape (rows,)."""
 
+    def some(self, rows: Sequence[int], inputs: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Do the same for some rows, each with a batch and a step number of its own; other gradients stay."""
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Evaluate every node's model on the same inputs (batch, ...): outputs of shape (rows, batch, ...)."""
 
@@ -64,6 +67,11 @@ class LoopGradients:
     def __call__(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
         """Give the losses and leave the gradients in the stacks."""
         return torch.stack([closure().detach() for closure in self.closures(inputs, targets, step)])
+
+    def some(self, rows: Sequence[int], inputs: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Give the losses of some rows and leave their gradients in the stacks."""
+        batches = zip(rows, inputs, targets, numbers, strict=True)
+        return torch.stack([self._closure(*batch)().detach() for batch in batches])
 
     def closures(self, inputs: Tensor, targets: Tensor, step: int) -> list[Closure]:
         """For each node, a function that computes its loss anew and leaves the gradient in its row."""
@@ -132,17 +140,34 @@ class VmapGradients:
 
     def __call__(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
         """Give the losses and leave the gradients in the stacks."""
-        leaves = {name: view.requires_grad_() for name, view in self.stacks.views(self.stacks.stacks).items()}
-        with torch.enable_grad(), ContiguousWeightGradients():
-            losses: Tensor = self._losses(leaves, inputs, targets)
-        # Nodes do not see one another's parameters, so the gradient of the sum is every node's own.
-        gradients = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+        losses, gradients = self._differentiate(self.stacks.views(self.stacks.stacks), inputs, targets)
         for place, gradient in zip(self.stacks.views(self.stacks.gradients).values(), gradients, strict=True):
             if gradient is None:
                 place.zero_()
             else:
                 place.copy_(gradient)
-        return losses.detach()
+        return losses
+
+    def some(self, rows: Sequence[int], inputs: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Give the losses of some rows and leave their gradients in the stacks."""
+        index = torch.tensor(rows, device=inputs.device)
+        chosen = {name: view[index] for name, view in self.stacks.views(self.stacks.stacks).items()}
+        losses, gradients = self._differentiate(chosen, inputs, targets)
+        for place, gradient in zip(self.stacks.views(self.stacks.gradients).values(), gradients, strict=True):
+            if gradient is None:
+                place.index_fill_(0, index, 0)
+            else:
+                place.index_copy_(0, index, gradient)
+        return losses
+
+    def _differentiate(
+        self, values: dict[str, Tensor], inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor | None]]:
+        leaves = {name: value.requires_grad_() for name, value in values.items()}
+        with torch.enable_grad(), ContiguousWeightGradients():
+            losses: Tensor = self._losses(leaves, inputs, targets)
+        # Nodes do not see one another's parameters, so the gradient of the sum is every node's own.
+        return losses.detach(), torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Evaluate every node's model, in evaluation mode."""

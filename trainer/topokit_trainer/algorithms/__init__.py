@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from topokit.schedule import Schedule
+from topokit_trainer.algorithms.ad_psgd import AdPsgd
 from topokit_trainer.algorithms.allreduce import AllReduce
+from topokit_trainer.algorithms.async_gossip import AsyncGossip
 from topokit_trainer.algorithms.base import Algorithm
 from topokit_trainer.algorithms.ceca import Ceca
 from topokit_trainer.algorithms.compressed import CompressedGossip
 from topokit_trainer.algorithms.dsgd import dsgd
 from topokit_trainer.algorithms.exact_diffusion import ExactDiffusion
 from topokit_trainer.algorithms.gradient_tracking import GradientTracking
+from topokit_trainer.algorithms.local_sgd import LocalSgd
 from topokit_trainer.algorithms.outer_momentum import OuterMomentum
 from topokit_trainer.algorithms.power_gossip import PowerGossip
 from topokit_trainer.algorithms.push_pull import PushPull
@@ -29,9 +32,11 @@ def algorithm_for(schedule: Schedule) -> str:
     Examples
     --------
     >>> from topokit.designer import design
-    >>> [algorithm_for(design(name, 6)) for name in ("ring", "ceca-2p", "tree-push-pull")]
-    ['dsgd', 'ceca', 'push-pull']
+    >>> [algorithm_for(design(name, 6)) for name in ("ring", "ceca-2p", "tree-push-pull", "pairwise")]
+    ['dsgd', 'ceca', 'push-pull', 'async-gossip']
     """
+    if schedule.kind == "pairwise":
+        return "async-gossip"
     if schedule.kind == "teleport":
         return "teleportation"
     if schedule.mixing == "push-pull":
@@ -64,6 +69,9 @@ def make_algorithm(config: TrainConfig) -> Algorithm:
         "squarm-sgd": lambda: CompressedGossip(config),
         "power-gossip": lambda: PowerGossip(steps, config.low_rank, config.power_iterations, config.seed),
         "teleportation": lambda: Teleportation(steps, config.handover),
+        "async-gossip": lambda: AsyncGossip(config),
+        "ad-psgd": lambda: AdPsgd(config),
+        "local-sgd": lambda: LocalSgd(steps),
     }
     algorithm = made[config.algorithm]()
     if config.outer_every == 0:

@@ -91,6 +91,11 @@ def mix_(x: Sequence[Tensor], tilde: Sequence[Tensor], share: float | Tensor) ->
     share : float, or Tensor of shape (rows, 1)
     """
     for values, others in zip(x, tilde, strict=True):
-        move = (others - values).mul_(share if isinstance(share, float) else share.to(values.dtype))
-        values.add_(move)
-        others.sub_(move)
+        move = others - values
+        if isinstance(share, float):
+            values.add_(move, alpha=share)
+            others.sub_(move, alpha=share)
+        else:
+            move.mul_(share.to(values.dtype))
+            values.add_(move)
+            others.sub_(move)
