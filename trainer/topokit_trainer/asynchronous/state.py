@@ -99,7 +99,7 @@ class NodeState:
         with self.lock:
             for mine, values in zip(self.x, x, strict=True):
                 mine.copy_(values)
-            for mine, values in zip(self.tilde, tilde or x, strict=True):
+            for mine, values in zip(self.tilde, (tilde or x) if self.tilde else (), strict=True):
                 mine.copy_(values)
             self.version += 1
             self._mixed_at = self.clock()
