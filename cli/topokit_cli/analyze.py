@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from topokit.errors import CheckError
+from topokit.errors import CheckError, InputError
 from topokit_cli.checks import Property, failures
 from topokit_cli.options import AsJson, PlotFile, ScheduleFiles, Seed
 from topokit_cli.output import out
 from topokit_cli.sources import check_folder, labelled, read_schedules
+
+if TYPE_CHECKING:
+    from topokit.schedule import Schedule
 
 __all__ = ["analyze"]
 
@@ -29,6 +32,12 @@ def analyze(
     max_contraction: Annotated[
         float | None,
         typer.Option("--max-contraction", help="Fail if the contraction of a period is larger.", metavar="X", min=0),
+    ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            "--without", help="Analyse what is left when these nodes are lost (such as 3,5).", metavar="NODES"
+        ),
     ] = None,
     plot: PlotFile = None,
     html: Annotated[
@@ -51,6 +60,7 @@ def analyze(
       topokit analyze *.json --min-gap 0.3 --max-contraction 0.1
       topokit analyze schedule.json --json | jq .contraction
       topokit analyze schedule.json --html report.html
+      topokit analyze schedule.json --without 3,5
       topokit design --nodes 24 -o - | topokit analyze - --plot spectrum.png
 
     With --json, standard output has one object a line for each file, in their order: name, nodes, kind, copies,
@@ -74,6 +84,9 @@ def analyze(
     if plot is not None:
         check_suffix(plot)
     schedules = read_schedules(files)
+    if without is not None:
+        lost = _nodes(without)
+        schedules = [_without(schedule, lost) for schedule in schedules]
     if (most := max(schedule.nodes for schedule in schedules)) > LARGE:
         out.note(f"analysing {most} nodes, which may take minutes")
     reports = [analyze_schedule(s, label, seed=seed) for label, s in labelled(schedules, files).items()]
@@ -100,3 +113,18 @@ def analyze(
     ]
     if unmet:
         raise CheckError("\n".join(unmet))
+
+
+def _nodes(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"--without takes numbers of nodes with commas between them, got {text!r}") from None
+
+
+def _without(schedule: Schedule, lost: list[int]) -> Schedule:
+    from topokit.survivors import Survivors, survivors
+
+    left = survivors(schedule, lost)
+    out.note(Survivors(schedule, lost).sentence())
+    return left

@@ -16,13 +16,14 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from topokit.errors import InputError
 from topokit.files import read_bytes, replacing, write_text
 from topokit_trainer.nodes import Counts, Nodes
 from topokit_trainer.world import World
 
-__all__ = ["Checkpoints", "Progress"]
+__all__ = ["Checkpoints", "Progress", "require_same_settings"]
 
 VERSION = 3
 
@@ -57,10 +58,16 @@ class Checkpoints:
         Settings that decide the trajectory, and the schedule's hash; a checkpoint made with others is refused.
     keep : int
         How many of the newest stay.
+
+    Attributes
+    ----------
+    revived : tuple of int
+        Nodes that were lost in the checkpoint that was loaded, and start again.
     """
 
     def __init__(self, folder: Path, world: World, trajectory: dict[str, Any], keep: int) -> None:
         self.folder, self.world, self.trajectory, self.keep = folder, world, trajectory, keep
+        self.revived: tuple[int, ...] = ()
 
     def open(self) -> None:
         """Make the folder, which tells that a run here can be started again, even before its first checkpoint."""
@@ -84,6 +91,7 @@ class Checkpoints:
                 "version": VERSION,
                 "trajectory": self.trajectory,
                 "progress": vars(progress),
+                "lost": list(nodes.lost),
                 "places": {_file_name(rank): keys for rank, keys in enumerate(places)},
             }
             write_text(temporary / "run.json", json.dumps(header, indent=1, sort_keys=True) + "\n")
@@ -129,17 +137,13 @@ class Checkpoints:
             raise InputError(f"{path / 'run.json'} is damaged; remove {path} to go on from an older one") from error
         if version != VERSION:
             raise InputError(f"{path} has version {version}, this topokit reads version {VERSION}")
-        for name, now in self.trajectory.items():
-            if trajectory.get(name) != now:
-                option = name.replace("_", "-")
-                raise InputError(
-                    f"{self.folder.parent} holds a run with {option} {trajectory.get(name)!r}, not {now!r}; "
-                    "give the settings it was started with, another --out, or --overwrite"
-                )
+        require_same_settings(self.folder.parent, trajectory, self.trajectory)
         return Progress(**progress)
 
     def load(self, nodes: Nodes) -> None:
         """Take over the newest checkpoint.
+
+        Nodes that were lost before it was written start again from the mean of the others, which stays as it is.
 
         Raises
         ------
@@ -149,8 +153,10 @@ class Checkpoints:
         path = self.newest()
         if path is None:
             return
-        places: dict[str, list[int]] = self._header(path)["places"]
+        header = self._header(path)
+        places: dict[str, list[int]] = header["places"]
         mine = set(nodes.keys)
+        self.revived = tuple(header.get("lost", ()))
         same_ranks = len(places) == self.world.size
         found: dict[int, Any] = {}
         for rank, (name, keys) in enumerate(sorted(places.items())):
@@ -162,6 +168,9 @@ class Checkpoints:
             nodes.bytes_per_node, nodes.contraction = content["bytes_per_node"], content["contraction"]
             if same_ranks and rank == self.world.rank:
                 _load_counts(nodes, [content])
+        if mine.intersection(self.revived):
+            states = [state for name in sorted(places) for state in _read(path / name)["nodes"].values()]
+            found |= dict.fromkeys(self.revived, _mean(states))
         if missing := [key for key in nodes.keys if key not in found]:
             raise InputError(f"{path} holds no state of node {missing[0]}; remove it to go on from an older checkpoint")
         _load_node_states(nodes, [found[key] for key in nodes.keys], next(iter(found.values())))
@@ -181,6 +190,22 @@ class Checkpoints:
         return sorted(p for p in self.folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name))
 
 
+def require_same_settings(out: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with a run that was started with other settings.
+
+    Raises
+    ------
+    InputError
+        It names the first setting that differs.
+    """
+    for name, value in now.items():
+        if then.get(name) != value:
+            raise InputError(
+                f"{out} holds a run with {name.replace('_', '-')} {then.get(name)!r}, not {value!r}; "
+                "give the settings it was started with, another --out, or --overwrite"
+            )
+
+
 def _file_name(rank: int) -> str:
     return f"rank-{rank:05d}.pt"
 
@@ -192,6 +217,18 @@ def _load_counts(nodes: Nodes, contents: list[dict[str, Any]]) -> None:
     nodes.losses.count = sum(content["loss_count"] for content in contents)
     totals = [content["loss_total"] for content in contents if content["loss_total"] is not None]
     nodes.losses.total = sum(totals[1:], totals[0]).to(nodes.world.device) if totals else None
+
+
+def _mean(values: list[Any]) -> Any:
+    """Give the mean of what nodes have, tensor by tensor; of what has none (counters, settings), the first."""
+    first = values[0]
+    if isinstance(first, Tensor) and first.is_floating_point():
+        return torch.stack([value.double() for value in values]).mean(0).to(first.dtype)
+    if isinstance(first, dict):
+        return {name: _mean([value[name] for value in values]) for name in first}
+    if isinstance(first, list):
+        return [_mean(list(parts)) for parts in zip(*values, strict=True)]
+    return first
 
 
 def _read(file: Path) -> dict[str, Any]:

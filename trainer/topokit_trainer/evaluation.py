@@ -84,7 +84,7 @@ class Evaluator:
             For each model, the shares of the local nodes in it. Where there are several, a node belongs to those that
             it has a share in; a single one is that of all nodes.
         """
-        own = self._measure(self.engine.forward, rows=self.stacks.rows)
+        own = self.measure(self.engine.forward, rows=self.stacks.rows)
         found = {}
         for name, weights in averages.items():
             # In a single model all have a part, also those without a share (all but the root of a push-pull tree).
@@ -95,7 +95,7 @@ class Evaluator:
     def _evaluate(self, weights: Tensor, members: Tensor, own: Tensor) -> Evaluation:
         means = self.load_average(weights)
         self.average.eval()
-        averaged = self._measure(lambda x: self.average(x).unsqueeze(0), rows=1)
+        averaged = self.measure(lambda x: self.average(x).unsqueeze(0), rows=1)
         every = torch.cat(self.world.gather(own[members.cpu()]))
         return Evaluation(
             loss=float(averaged[0, 0]),
@@ -127,7 +127,17 @@ class Evaluator:
         self.stacks.load_average(self.average, means, buffers)
         return means
 
-    def _measure(self, forward: Callable[[Tensor], Tensor], rows: int) -> Tensor:
+    @torch.no_grad()
+    def measure(self, forward: Callable[[Tensor], Tensor], rows: int) -> Tensor:
+        """Give loss and accuracy on the test set of each of several models, shape (rows, 2).
+
+        Parameters
+        ----------
+        forward : callable
+            Gives the outputs of all models for the same inputs, shape (rows, batch, ...).
+        rows : int
+            How many models there are.
+        """
         totals = torch.zeros((rows, 2), dtype=torch.float64)
         count = 0
         for inputs, targets in self._batches():

@@ -15,11 +15,11 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from topokit.errors import TopokitError
 from topokit.matrix import IntArray, MixingMatrix
 from topokit.traffic import traffic
+from topokit_trainer.connections import is_lost_contact
 from topokit_trainer.mixing import MixingOperator
-from topokit_trainer.world import World
+from topokit_trainer.world import PeerLostError, World
 
 BoolArray = NDArray[np.bool_]
 
@@ -213,7 +213,11 @@ class Messages:
     """Messages of one round under way; `wait` gives the received rows of each tensor."""
 
     def __init__(
-        self, works: list[dist.Work], kept: list[Tensor], received: list[Tensor | None], device: torch.device
+        self,
+        works: list[tuple[dist.Work, int | None]],
+        kept: list[Tensor],
+        received: list[Tensor | None],
+        device: torch.device,
     ) -> None:
         self._works, self._kept, self._received, self._device = works, kept, received, device
 
@@ -222,18 +226,16 @@ class Messages:
 
         Raises
         ------
-        TopokitError
+        PeerLostError
             If a peer is lost or too slow.
         """
-        try:
-            for work in self._works:
+        for work, peer in self._works:
+            try:
                 work.wait()
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise TopokitError(
-                f"a round of gossip broke off: a peer is lost, or took longer than --timeout ({reason}); "
-                "start the same command again to go on from the last checkpoint"
-            ) from error
+            except RuntimeError as error:
+                if not is_lost_contact(error):
+                    raise
+                raise PeerLostError("a round of gossip", error, peer) from error
         self._works.clear()
         self._kept.clear()
         return [None if r is None else r.to(self._device) for r in self._received]
@@ -291,8 +293,12 @@ class Exchange:
             # Receives first: gloo takes in at once what arrives for a receive that is there already.
             works = dist.batch_isend_irecv(receives + sends)
         except RuntimeError as error:
-            raise TopokitError(f"a round of gossip could not start: {str(error).splitlines()[0]}") from error
-        return Messages(works, kept, received, self.world.device)
+            if not is_lost_contact(error):
+                raise
+            raise PeerLostError("a round of gossip", error) from error
+        # NCCL gives one work for all messages together.
+        peers = [message.peer for message in receives + sends] if len(works) > 1 else [None] * len(works)
+        return Messages(list(zip(works, peers, strict=True)), kept, received, self.world.device)
 
     def _inbox(self, number: int, rows: int, values: Tensor, place: torch.device) -> Tensor:
         """Give memory for what arrives; fresh memory in every round cost half of a round on a fast network."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -26,8 +26,10 @@ from topokit.errors import InputError
 from topokit.files import replacing, write_text
 from topokit.schedule import Schedule
 from topokit.spectral import beta
+from topokit.survivors import Survivors
 from topokit_trainer.algorithms import algorithm_for, make_algorithm
 from topokit_trainer.assembly import Given, assemble, perturb
+from topokit_trainer.asynchronous.clock import on_real_clock
 from topokit_trainer.checkpoint import Checkpoints, Progress
 from topokit_trainer.config import TrainConfig
 from topokit_trainer.contraction import expected_contraction
@@ -38,11 +40,17 @@ from topokit_trainer.optimizers import (
     OptimizerFactory,
     SchedulerFactory,
 )
+from topokit_trainer.pace import synchronous_pace
+from topokit_trainer.recovery import Recovery, require_recoverable
 from topokit_trainer.stacks import LossFunction
 from topokit_trainer.telemetry import Metrics, Reporter, RunFolder, describe
 from topokit_trainer.world import World, open_world
 
 __all__ = ["RunResult", "Trainer", "train"]
+
+Result = TypeVar("Result")
+
+SIMULATING = ("async-gossip", "ad-psgd")
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,12 @@ def train(schedule: Schedule | str | Path, config: TrainConfig | None = None, **
     config = config or TrainConfig()
     if isinstance(schedule, str | Path):
         schedule = Schedule.load(schedule)
+    if on_real_clock(schedule, config):
+        from topokit_trainer.asynchronous.worker import train_asynchronously  # which gives its results as a RunResult
+
+        report = parts.pop("report", None)
+        with open_world(config, grouped=False) as world:
+            return train_asynchronously(schedule, config, world, Given(**parts), report)
     with open_world(config) as world:
         return Trainer(schedule, config, world, **parts).run()
 
@@ -142,11 +156,16 @@ class Trainer:
         if config.algorithm == "auto":
             config = replace(config, algorithm=algorithm_for(schedule))
         self.schedule, self.config, self.world = schedule, config, world or World()
-        self.report: Reporter = report if report and self.world.rank == 0 else lambda line: None
+        self._say: Reporter = report or (lambda line: None)
+        self.report: Reporter = self._say if self.world.rank == 0 else lambda line: None
+        self.recovery: Recovery | None = None
+        self.lost: list[dict[str, Any]] = []
         self.interrupted = False
         self.progress = Progress()
         self.folder = RunFolder(config.out if self.world.rank == 0 else None)
         with self.world.agreed():
+            if config.on_failure == "reweight":
+                require_recoverable(config, self.world)
             self._set_up(Given(data, model, optimizer, scheduler, loss))
         with self.world.agreed():
             self._agree()
@@ -158,7 +177,10 @@ class Trainer:
         self.checkpoints = self._checkpoints()
         saved = self.checkpoints.progress() if self.checkpoints and not config.overwrite else None
         assembly = assemble(schedule, config, world, given, self.algorithm, saved.engine if saved else None)
-        self.nodes, self.evaluator, self._engine_for = assembly.nodes, assembly.evaluator, assembly.engine_for
+        self.data, self.nodes, self.evaluator = assembly.data, assembly.nodes, assembly.evaluator
+        self._engine_for = assembly.engine_for
+        if config.algorithm not in SIMULATING:  # others draw when gradients happen from the speeds
+            self.nodes.pace = synchronous_pace(config, schedule.nodes, world)
         self.engine_reason = f"{self.nodes.engine.name} ({'as before' if saved else assembly.reason})"
         self.progress.engine = self.nodes.engine.name
         for note in assembly.notes:
@@ -171,6 +193,9 @@ class Trainer:
         if saved and self.checkpoints:
             self.checkpoints.load(self.nodes)
             self.progress = saved
+            if self.checkpoints.revived:
+                who = " and ".join(f"node {node}" for node in self.checkpoints.revived)
+                self.report(f"note: {who}, lost before, again: from the mean of the others")
 
     def _checkpoints(self) -> Checkpoints | None:
         out = self.config.out
@@ -215,6 +240,10 @@ class Trainer:
         KeyboardInterrupt
             On SIGINT; alone, after the step under way (with AWC the round) is done and saved.
         """
+        with self._recovering():
+            return self._run()
+
+    def _run(self) -> RunResult:
         config = self.config
         if config.overwrite and config.out is not None and self.world.rank == 0:
             shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
@@ -242,14 +271,14 @@ class Trainer:
                 due = due or self._is_checkpoint(self.progress.step)
                 if (due or self.interrupted) and self.algorithm.at_rest(self.progress.step):
                     self.progress.seconds = before + time.perf_counter() - started
-                    self._save()
+                    self._together(self._save)
                     due = False
                     if self.interrupted:
                         again = "the same command" + (" without --overwrite" if config.overwrite else "")
                         saved = f"saved; give {again} again to go on" if self.checkpoints else "nothing saved"
                         self.report(f"interrupted after step {self.progress.step}: {saved}")
                         raise KeyboardInterrupt
-        self._finish()
+        self._together(self._finish)
         return RunResult(self.folder.rows, self.evaluator.average, self.progress.seconds, self.engine_reason)
 
     def _is_evaluation(self, step: int) -> bool:
@@ -264,7 +293,21 @@ class Trainer:
         local = self.algorithm.local_steps
         return self._is_evaluation(min((step // local + 1) * local, self.config.steps))
 
+    def _together(self, act: Callable[[], Result]) -> Result:
+        """Do what all ranks do together, again where some are lost meanwhile and the others can go on."""
+        return act() if self.recovery is None else self.recovery.together(act)
+
     def _evaluate(self) -> None:
+        row = self._together(self._add_evaluation)
+        self.nodes.losses.reset()
+        self.nodes.contraction = None
+        if self.world.rank == 0:
+            self.report(describe(row))
+            said = len(self.folder.rows) > 1 and self.folder.rows[-2]["loss"] is None
+            if not isfinite(row["loss"]) and not said:
+                self.report("note: the loss is not finite, the run has diverged; a lower --lr or --clip may help")
+
+    def _add_evaluation(self) -> Metrics:
         nodes, step = self.nodes, self.progress.step
         self._meet("evaluate")
         teams = {name: asdict(found) for name, found in self.evaluator(self.algorithm.averages(nodes)).items()}
@@ -273,7 +316,7 @@ class Trainer:
         totals = self.world.gather((float(nodes.losses.total or 0.0), nodes.losses.count))
         count = sum(several for _, several in totals)
         sent = self.world.gather((nodes.exchange.bytes_sent, asdict(nodes.counts)))
-        counts = {what: sum(of_rank[what] for _, of_rank in sent) / self.schedule.nodes for what in sent[0][1]}
+        counts = {what: sum(of_rank[what] for _, of_rank in sent) / nodes.living for what in sent[0][1]}
         rounds = self.algorithm.rounds(step)
         row: Metrics = {
             "step": step,
@@ -297,14 +340,13 @@ class Trainer:
             }
         if len(teams) > 1:
             row |= {"best": best, "teams": teams}
-        nodes.losses.reset()
-        nodes.contraction = None
-        if self.world.rank == 0:
+        if self.recovery is not None:
+            row["living"] = nodes.living
+            self.folder.take_back(step)
+        # Any rank may come to be the one that writes, where others may be lost.
+        if self.world.rank == 0 or self.recovery is not None:
             self.folder.add(row)
-            self.report(describe(row))
-            said = len(self.folder.rows) > 1 and self.folder.rows[-2]["loss"] is None
-            if not isfinite(quality["loss"]) and not said:
-                self.report("note: the loss is not finite, the run has diverged; a lower --lr or --clip may help")
+        return row
 
     def _meet(self, purpose: str) -> None:
         """Wait for all ranks before they act together, without a time-out where some have long been idle."""
@@ -315,7 +357,7 @@ class Trainer:
         """Give what the analysis says of a round: its contraction at worst, and of differences in random directions."""
         if round_number is None or self.world.rank or self.algorithm.packs:
             return {"contraction_bound": None, "contraction_expected": None}
-        matrix = self.schedule.round(round_number)
+        matrix = self.nodes.rounds.round(round_number)
         return {"contraction_bound": beta(matrix), "contraction_expected": expected_contraction(matrix)}
 
     def _save(self) -> None:
@@ -334,7 +376,44 @@ class Trainer:
         with replacing(out / "averaged-model.pt") as file:
             torch.save(averaged_state(self.evaluator.average), file)
         summary = {"finished": True, "engine": self.engine_reason, "ranks": self.world.size, **self.folder.rows[-1]}
+        if self.recovery is not None:
+            summary["lost"] = self.lost
         write_text(out / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+
+    @contextmanager
+    def _recovering(self) -> Iterator[None]:
+        """Go on when ranks are lost, where that is asked for."""
+        if self.config.on_failure != "reweight" or self.world.size == 1:
+            yield
+            return
+        recovery = Recovery(self.schedule, self.config, self.world, self._go_on_without)
+        self.recovery = self.nodes.recovery = recovery
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            recovery.close(finished)
+
+    def _go_on_without(self, world: World, left: Survivors) -> None:
+        """Take over the ranks and rounds that are left; rank 0's work, where this one is the lowest now."""
+        assert self.recovery is not None
+        step, first = self.progress.step, world.rank == 0 and self.world.rank > 0
+        self.world = self.evaluator.world = world
+        if self.checkpoints:
+            self.checkpoints.world = world
+        self.nodes.go_on_without(world, left)
+        if world.rank == 0:
+            self.report = self._say
+        if first:
+            self.folder.take_over(self.config.out)
+        for loss in self.recovery.losses[len(self.lost) :]:
+            self.lost.append({"step": step, **asdict(loss)})
+            who = " and ".join(f"rank {rank}" for rank in loss.ranks)
+            self.report(
+                f"note: {who} {'is' if len(loss.ranks) == 1 else 'are'} lost in step {step}, the others went on after "
+                f"{loss.seconds:.2f} s; {loss.sentence}"
+            )
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

@@ -11,13 +11,16 @@ from torch import Tensor
 
 from topokit.errors import InputError
 from topokit.schedule import Schedule
+from topokit.survivors import Survivors
 from topokit_trainer.consensus import consensus_distance
 from topokit_trainer.data import NodeBatches
 from topokit_trainer.exchange import Exchange, Messages, Plans, RoundPlan
 from topokit_trainer.gradients import GradientEngine, LoopGradients
 from topokit_trainer.optimizers import Closure, NodeOptimizer
+from topokit_trainer.pace import Pace
+from topokit_trainer.recovery import Recovery
 from topokit_trainer.stacks import NodeStacks
-from topokit_trainer.world import World
+from topokit_trainer.world import PeerLostError, World
 
 __all__ = ["Counts", "LossMeter", "Nodes", "Overlap", "State"]
 
@@ -118,6 +121,16 @@ class Nodes:
         Gives the batches of a step, one for each row.
     states : dict of str to State
         What the algorithm keeps besides the parameters; it is saved with them.
+    pace : Pace
+        Around every gradient: how much longer it takes than it needs.
+    recovery : Recovery or None
+        What rounds are done with, where they are to survive the loss of ranks.
+    rounds : Schedule or Survivors
+        The rounds of the nodes that live.
+    living : int
+        How many nodes of the run live.
+    lost : tuple of int
+        Those that do not.
     """
 
     def __init__(
@@ -141,7 +154,12 @@ class Nodes:
         self.keys: Sequence[int] = batches.local
         self.draw: Callable[[int], tuple[Tensor, Tensor]] = batches
         self.states: dict[str, State] = {}
+        self.pace = Pace()
         self.plans = Plans(schedule.round, schedule.period, world, schedule.copies)
+        self.recovery: Recovery | None = None
+        self.rounds: Schedule | Survivors = schedule
+        self.living, self.lost = schedule.nodes, tuple[int, ...]()
+        self._overlap: Overlap | None = None
 
     # What an algorithm keeps
 
@@ -163,7 +181,7 @@ class Nodes:
     @property
     def uniform(self) -> Tensor:
         """Weights of the plain mean over all nodes, one for each local node."""
-        share = 1 / self.schedule.nodes
+        share = 1 / self.living
         return torch.full((self.stacks.rows,), share, dtype=torch.float64, device=self.world.device)
 
     # The gradient step
@@ -171,12 +189,14 @@ class Nodes:
     def compute_gradients(self, step: int) -> None:
         """Leave every node's gradient, on its own batch, in the stacks."""
         inputs, targets = self.draw(step)
-        self.losses.add(self.engine(inputs, targets, step))
+        with self.pace:
+            losses = self.engine(inputs, targets, step)
+        self.losses.add(losses)
 
     def average_gradients(self) -> None:
         """Replace every gradient by the mean over all nodes, as an all-reduce does."""
         for gradient in self.stacks.gradients:
-            mean = self.world.sum(gradient.sum(0)) / self.schedule.nodes
+            mean = self.world.sum(gradient.sum(0)) / self.living
             gradient.copy_(mean.expand_as(gradient))
         self.count_all_reduce()
 
@@ -188,9 +208,14 @@ class Nodes:
     def descend(self, step: int) -> None:
         """Take one optimizer step on every node, each on its own batch."""
         if not self.optimizer.needs_closure:
+            losses = self.losses.total, self.losses.count
             self.compute_gradients(step)
+            if self._rolled_back():
+                self.losses.total, self.losses.count = losses
+                self.compute_gradients(step)
             self.apply_gradients()
             return
+        self._rolled_back()
         if not isinstance(self.engine, LoopGradients):
             raise InputError("an optimizer that evaluates the loss several times a step needs --gradients loop")
         inputs, targets = self.draw(step)
@@ -206,8 +231,17 @@ class Nodes:
             return compute
 
         closures = self.engine.closures(inputs, targets, step)
-        self.optimizer.step([clipped(row, closure) for row, closure in enumerate(closures)])
+        with self.pace:
+            self.optimizer.step([clipped(row, closure) for row, closure in enumerate(closures)])
         self.losses.add(torch.stack([first_losses[row] for row in range(self.stacks.rows)]))
+
+    def _rolled_back(self) -> bool:
+        """Before values change: whether the last round was done again, because ranks were lost in it."""
+        if self.recovery is None or not self.recovery.settle():
+            return False
+        if self._overlap is not None:
+            self._overlap.begin()
+        return True
 
     def _clip(self) -> None:
         if self.clip is None:
@@ -221,9 +255,28 @@ class Nodes:
 
     def mix(self, round_number: int, *others: Sequence[Tensor]) -> None:
         """Average with the neighbours of one round: X <- W X; in the same messages, other stacks likewise."""
-        with self.measured():
-            plan = self.plans(round_number)
-            self.combine((plan, [*self.parameters, *(tensor for stack in others for tensor in stack)]))
+        tensors = [*self.parameters, *(tensor for stack in others for tensor in stack)]
+
+        def act() -> None:
+            with self.measured():
+                self.combine((self.plans(round_number), tensors))
+
+        self.together(act, tensors)
+
+    def together(self, act: Callable[[], None], tensors: Sequence[Tensor]) -> None:
+        """Do a round, which changes some tensors in place; again without the ranks that are lost, where it may."""
+        if self.recovery is None:
+            act()
+        else:
+            self.recovery.round(act, [*tensors, *self.stacks.buffers.values()])
+
+    def go_on_without(self, world: World, left: Survivors) -> None:
+        """Take over the ranks and the rounds that are left when others are lost."""
+        sent = self.exchange.bytes_sent
+        self.world, self.exchange = world, Exchange(world)
+        self.exchange.bytes_sent = sent
+        self.rounds, self.living, self.lost = left, left.nodes, left.lost
+        self.plans = Plans(left.round, left.period, world)
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -249,12 +302,13 @@ class Nodes:
 
     def start_mixing(self, round_number: int) -> Overlap:
         """Start a round on the values as they are now; gradients can be computed while messages are under way."""
-        return Overlap(self, round_number)
+        self._overlap = Overlap(self, round_number)
+        return self._overlap
 
     def count_messages(self, messages: float, tensors: Sequence[Tensor]) -> None:
         """Count messages of all nodes together, each with a row of every tensor."""
         row = sum(tensor.shape[1:].numel() * tensor.element_size() for tensor in tensors)
-        self.bytes_per_node += messages * row / self.schedule.nodes
+        self.bytes_per_node += messages * row / self.living
 
     def count_all_reduce(self, size: int | None = None) -> None:
         """Count what a ring all-reduce of so many bytes (one model) sends: each node, and each rank on the wire."""
@@ -288,18 +342,41 @@ class Overlap:
     """
 
     def __init__(self, nodes: Nodes, round_number: int) -> None:
-        self.nodes, self.measure = nodes, nodes.measure
-        self.plan = nodes.plans(round_number)
-        waits = self.plan.route.needed
-        self.start = [v.clone() for v in nodes.parameters] if waits or self.measure else nodes.parameters
-        self.messages: Messages = nodes.exchange.start([(self.plan.route, self.start)])
-        # Without messages the change can be computed at once, and no copy of the start is needed.
-        self.changes = None if waits else [self.plan.operator.correction(v) for v in self.start]
+        self.nodes, self.measure, self.round_number = nodes, nodes.measure, round_number
+        self.world: World | None = None  # that of the ranks which the messages went to
+        self.begin()
 
-    @torch.no_grad()
+    def begin(self) -> None:
+        """Start with the values as they are now."""
+        nodes = self.nodes
+        self.plan = nodes.plans(self.round_number)
+        waits = self.plan.route.needed
+        kept = waits or self.measure or nodes.recovery is not None
+        self.start = [v.clone() for v in nodes.parameters] if kept else nodes.parameters
+        # Without messages the change can be computed at once, and no copy of the start is needed.
+        self.changes = None if kept else [self.plan.operator.correction(v) for v in self.start]
+        try:
+            self._send()
+        except PeerLostError:
+            if nodes.recovery is None:
+                raise
+            self.world = None  # `finish` will send again, and come to know who is lost
+
+    def _send(self) -> None:
+        self.world = self.nodes.world
+        self.plan = self.nodes.plans(self.round_number)
+        self.messages: Messages = self.nodes.exchange.start([(self.plan.route, self.start)])
+
     def finish(self) -> None:
         """Wait for the neighbours' values and add the change."""
+        self.nodes._overlap = None
+        self.nodes.together(self._finish, self.nodes.parameters)
+
+    @torch.no_grad()
+    def _finish(self) -> None:
         nodes = self.nodes
+        if self.world is not nodes.world:
+            self._send()  # the messages went to ranks of which some are lost
         received = self.messages.wait()
         changes = self.changes or [
             self.plan.operator.correction(x, rows) for x, rows in zip(self.start, received, strict=True)

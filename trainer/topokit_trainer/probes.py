@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from topokit.errors import TopokitError
-from topokit_trainer.world import World
+from topokit_trainer.world import PeerLostError, World
 
 __all__ = ["Flow", "PairTime", "Probes", "lost_ranks", "rate"]
 
@@ -213,10 +213,8 @@ def lost_ranks() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, TopokitError):
-            raise
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, PeerLostError) as error:
+        reason = error.reason if isinstance(error, PeerLostError) else str(error).splitlines()[0]
         raise TopokitError(
             f"measuring broke off: a rank is lost, or took longer than --timeout ({reason}); start all ranks again"
         ) from error

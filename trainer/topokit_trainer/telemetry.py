@@ -50,7 +50,25 @@ class RunFolder:
         schedule.save(self.path / "schedule.json")
         old = read_metrics(self.path) if step and self.metrics_file.exists() else []
         self.rows = [row for row in old if row["step"] <= step]
-        write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self._rewrite()
+
+    def take_back(self, step: int) -> None:
+        """Forget evaluations at or after a step, which is evaluated again."""
+        kept = [row for row in self.rows if row["step"] < step]
+        if len(kept) < len(self.rows):
+            self.rows = kept
+            self._rewrite()
+
+    def take_over(self, path: Path | None) -> None:
+        """Go on with the evaluations in a folder that another rank has written to."""
+        self.path = path
+        if self.path is not None and self.metrics_file is not None and self.metrics_file.exists():
+            self.rows = read_metrics(self.path)
+            self._rewrite()  # without a last line that was cut off
+
+    def _rewrite(self) -> None:
+        if self.metrics_file is not None:
+            write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def add(self, row: Metrics) -> None:
         """Append one evaluation; what is not finite becomes None, because JSON has no other word for it."""

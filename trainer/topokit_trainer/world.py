@@ -6,6 +6,7 @@ One process without a launcher is a world of one, in which nothing below touches
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,11 +20,39 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from topokit.errors import InputError, TopokitError
 from topokit_trainer.config import TrainConfig
+from topokit_trainer.connections import is_lost_contact, tcp_connections
 
-__all__ = ["World", "open_store", "open_world"]
+__all__ = ["PeerLostError", "World", "open_store", "open_world"]
 
 FAILED = "failed"
+ROLL_CALL = 1.0  # seconds in which ranks whose connections broke say that they are there
+AGAIN = "start the same command again to go on from the last checkpoint"
 WAIT_SLICE = 5.0  # seconds in one wait for a message in the store: in between, signals are heard
+
+
+class PeerLostError(TopokitError):
+    """What ranks did together broke off: one is lost, or took longer than the time-out.
+
+    Parameters
+    ----------
+    what : str
+        What broke off.
+    error : BaseException
+        What PyTorch said.
+    peer : int, optional
+        The rank whose connection broke, where it is known.
+    """
+
+    def __init__(self, what: str, error: BaseException, peer: int | None = None) -> None:
+        self.what, self.peer = what, peer
+        self.reason = str(error).splitlines()[0]
+        self.late = "imed out" in self.reason or "imeout" in self.reason
+        super().__init__(self.sentence("a rank is lost" if peer is None else f"rank {peer} is lost"))
+
+    def sentence(self, cause: str) -> str:
+        """Say what broke off, and why."""
+        late = ", or took longer than --timeout" if self.late else ""
+        return f"{self.what} broke off: {cause}{late} ({self.reason}); {AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -39,6 +68,8 @@ class World:
         None in a world of one.
     store : torch.distributed.Store or None
         What ranks leave messages in for one another, where they must not wait in the network.
+    connections : frozenset of int
+        File descriptors of the process group's connections.
     """
 
     rank: int = 0
@@ -46,6 +77,7 @@ class World:
     device: torch.device = torch.device("cpu")  # immutable
     backend: Literal["gloo", "nccl"] | None = None
     store: Store | None = None
+    connections: frozenset[int] = frozenset()
 
     @property
     def staged(self) -> bool:
@@ -78,19 +110,18 @@ class World:
         """Sum a tensor over the ranks, in place; every rank gets the result."""
         if self.backend is None:
             return tensor
-        if not self.staged:
-            dist.all_reduce(tensor)
-            return tensor
-        host = tensor.cpu()
-        dist.all_reduce(host)
-        return tensor.copy_(host)
+        host = tensor.cpu() if self.staged else tensor
+        with _together("a sum over all ranks"):
+            dist.all_reduce(host)
+        return tensor.copy_(host) if self.staged else tensor
 
     def gather(self, value: Any) -> list[Any]:
         """Give every rank the (picklable) values of all ranks."""
         if self.backend is None:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with _together("a gathering of all ranks"):
+            dist.all_gather_object(values, value)
         return values
 
     def first(self, value: Any) -> Any:
@@ -100,7 +131,8 @@ class World:
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.backend is not None:
-            dist.barrier()
+            with _together("a meeting of all ranks"):
+                dist.barrier()
 
     def announce(self, name: str) -> None:
         """Leave word for the rank that waits for this name."""
@@ -132,6 +164,31 @@ class World:
             with suppress(dist.DistStoreError, RuntimeError):  # rank 0 may have taken the store with it
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 self.store.compare_set(FAILED, "", f"rank {self.rank}: {reason}")
+
+    def blame(self, error: PeerLostError) -> str:
+        """Say which rank is to blame that something broke off: the first one that any rank has named.
+
+        A rank that ends because another is lost breaks its own connections, and would be named by the next.
+        """
+        if self.store is None:
+            return str(error)
+        try:
+            self.store.set(f"here {self.rank}", "")
+            silent = [error.peer] if error.peer is not None else self._silent()
+            named = " and ".join(f"rank {rank}" for rank in silent) or "a rank"
+            word = self.store.compare_set(FAILED, "", f"{named} {'are' if len(silent) > 1 else 'is'} lost").decode()
+        except (dist.DistError, RuntimeError):
+            return error.sentence("the rank that held the store of the run is lost, or the launcher")
+        return error.sentence(word)
+
+    def _silent(self) -> list[int]:
+        """Give the ranks that do not say that they are there; none where another rank has named one already."""
+        assert self.store is not None
+        until, missing = time.monotonic() + ROLL_CALL, [rank for rank in range(self.size) if rank != self.rank]
+        while missing and time.monotonic() < until and not self.store.check([FAILED]):
+            missing = [rank for rank in missing if not self.store.check([f"here {rank}"])]
+            time.sleep(ROLL_CALL / 20)
+        return missing
 
     def meet(self, name: str) -> None:
         """Sleep until all ranks have come to this point, however long that takes."""
@@ -170,6 +227,17 @@ class World:
             rank, text = failures[0]
             everywhere = len(failures) == self.size and len({text for _, text in failures}) == 1
             raise InputError(text if everywhere else f"rank {rank}: {text}")
+
+
+@contextmanager
+def _together(what: str) -> Iterator[None]:
+    """Around what ranks do together: say what broke off when one of them is lost."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_lost_contact(error):
+            raise
+        raise PeerLostError(what, error) from error
 
 
 def _device(config: TrainConfig) -> torch.device:
@@ -235,7 +303,9 @@ def open_world(config: TrainConfig, grouped: bool = True) -> Iterator[World]:
         backend = "nccl" if device.type == "cuda" and local <= torch.cuda.device_count() else "gloo"
     if backend == "nccl" and device.type != "cuda":
         raise InputError("--backend nccl needs --device cuda; use gloo on a CPU")
+    before = tcp_connections()
     dist.init_process_group(backend, timeout=timedelta(seconds=config.timeout))
+    connections = tcp_connections([int(os.environ["MASTER_PORT"])]) - before
     try:
         # A connection of its own: one that sleeps in a wait would keep the process group from its store.
         store = TCPStore(
@@ -246,13 +316,16 @@ def open_world(config: TrainConfig, grouped: bool = True) -> Iterator[World]:
             timeout=timedelta(seconds=config.timeout),
         )
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        world = World(dist.get_rank(), size, device, backend, PrefixStore(f"topokit {attempt}", store))
+        world = World(dist.get_rank(), size, device, backend, PrefixStore(f"topokit {attempt}", store), connections)
         # NCCL wants every rank in its first collective before any goes point to point.
         world.sum(torch.zeros(1, device=device))
         try:
             yield world
+        except PeerLostError as error:
+            raise TopokitError(world.blame(error)) from error
         except BaseException as error:
             world.fail(error)
             raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():  # not where ranks were lost, and the others could not find together
+            dist.destroy_process_group()
