@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network bench-compression check-page reproduce-topologies reproduce-training reproduce-compression docs clean
+.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network bench-compression bench-async bench-stragglers fault-tests soak check-page reproduce-topologies reproduce-training reproduce-compression reproduce-acid docs clean
 
 # The main job: design -> analyze -> train on real data, with results and plots in demo/.
 demo: .venv/ready
@@ -50,6 +50,23 @@ bench-network: .venv/ready
 bench-compression: .venv/ready
 	$(BIN)/python tests/benchmarks/bench_compression.py
 
+# Runs that lose ranks: killed, stopped, cut off (which needs root on Linux), twenty times over; 15 minutes.
+fault-tests: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/faults
+
+# One long run under random kills and returns: make soak SECONDS=300
+SECONDS ?= 900
+soak: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py --seconds $(SECONDS)
+
+# Asynchronous gossip with a simulated clock: 64 nodes, 100,000 events of a model of 100,000 parameters.
+bench-async: .venv/ready
+	$(BIN)/python tests/benchmarks/bench_async.py
+
+# What one slow rank of 8 costs the others: asynchronous gossip against rounds. On a machine that is otherwise idle.
+bench-stragglers: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_stragglers.py
+
 # The HTML report in a headless Chromium, which has to be installed.
 check-page: .venv/ready
 	$(BIN)/pytest -rs tests/repository/test_page_in_browser.py
@@ -69,6 +86,11 @@ reproduce-training: .venv/ready
 reproduce-compression: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reproductions/reproduce_compression.py --mnist "$(MNIST)" $(OPTIONS)
 	$(BIN)/pytest tests/reproductions/test_reproduce_compression.py
+
+# A²CiD² against gossip at twice the rate, on MNIST with virtual nodes: make reproduce-acid MNIST=FOLDER, as above.
+reproduce-acid: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reproductions/reproduce_acid.py --mnist "$(MNIST)" $(OPTIONS)
+	$(BIN)/pytest tests/reproductions/test_reproduce_acid.py
 
 # What is generated from the code: the command-line reference, the picture of the README, the test vectors.
 docs: .venv/ready

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from topokit.errors import InputError
 from topokit_cli.options import AsJson
 from topokit_cli.output import out
 from topokit_trainer.config import TrainConfig, config_from_arguments, flag
@@ -29,6 +30,25 @@ def train_command(
     processes: Annotated[
         int, typer.Option("--processes", "-p", help="Ranks to start on this machine.", metavar="P", min=1)
     ] = 1,
+    survive: Annotated[
+        bool,
+        typer.Option(
+            "--survive",
+            help="Go on when a rank dies: each is a process of its own, and the ranks meet in this command. For "
+            "async-gossip and ad-psgd with a real clock, and for dsgd with --on-failure reweight.",
+        ),
+    ] = False,
+    restarts: Annotated[
+        int | None,
+        typer.Option(
+            "--restarts",
+            help="With --survive, how often each rank that dies is started again (default: 3 in asynchronous runs, "
+            "never in synchronous ones).",
+            metavar="N",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
@@ -40,16 +60,18 @@ def train_command(
       topokit train schedule.json --partition dirichlet --alpha 0.1 --momentum 0.9
       topokit train schedule.json --processes 4 --order awc --out run
       topokit train schedule.json --search-active --steps 500 --out search
+      topokit train pairs.json --processes 8 --algorithm async-gossip --survive --out run
       torchrun --nproc-per-node 4 -m topokit_trainer schedule.json --out run
 
     A run that was interrupted goes on when the same command is given again. With --json, standard output is the last
     evaluation as one object.
     """
     config = config_from_arguments({name: _plain(value) for name, value in options.items()})
-    if config.search_active:
+    survival = _Survival(survive, restarts)
+    if config.search_active and not survive:
         _search(schedule, config, processes, as_json)
         return
-    if processes == 1:
+    if processes == 1 and not survive:
         from topokit_trainer.launch import run_schedule
 
         rows = run_schedule(schedule, config, out.note)
@@ -59,7 +81,7 @@ def train_command(
         # Ranks hand their results over in a folder; without --out it is gone afterwards, and so are checkpoints.
         folder = config.out or Path(scratch, "run")
         running = config if config.out else replace(config, out=folder, checkpoint_every=0)
-        _start(schedule, running, processes)
+        _start(schedule, running, processes, survival)
         from topokit_trainer.telemetry import read_metrics
 
         _show(config.out.name if config.out else schedule, read_metrics(folder)[-1], as_json)
@@ -92,10 +114,27 @@ def _search(schedule: str, config: TrainConfig, processes: int, as_json: bool) -
         )
 
 
-def _start(schedule: str, config: TrainConfig, processes: int) -> None:
-    from topokit_trainer.launch import start_ranks
+@dataclass(frozen=True)
+class _Survival:
+    """Whether a run outlives its ranks, and how often these are started again."""
 
-    status = start_ranks(schedule, config, processes, quiet=out.quiet)
+    wanted: bool = False
+    restarts: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.restarts is not None and not self.wanted:
+            raise InputError("--restarts belongs to --survive: without it the death of a rank ends the run")
+
+
+def _start(schedule: str, config: TrainConfig, processes: int, survival: _Survival | None = None) -> None:
+    if survival and survival.wanted:
+        from topokit_trainer.survive import start_survivors
+
+        status = start_survivors(schedule, config, processes, out.note, restarts=survival.restarts, quiet=out.quiet)
+    else:
+        from topokit_trainer.launch import start_ranks
+
+        status = start_ranks(schedule, config, processes, quiet=out.quiet)
     if status:
         raise typer.Exit(status)
 

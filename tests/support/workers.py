@@ -17,6 +17,7 @@ from topokit.errors import InputError, TopokitError
 from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
 from topokit_trainer import TrainConfig, Trainer
+from topokit_trainer import world as worlds
 from topokit_trainer.exchange import Exchange, plan_round
 from topokit_trainer.measure import Measurement, MeasureSettings, run_measurement
 from topokit_trainer.nodes import Nodes
@@ -95,6 +96,7 @@ def idle_while_others_work(schedule: Schedule, config: TrainConfig, seconds: flo
 
 def fail_in_round(schedule: Schedule, config: TrainConfig, round_number: int) -> str:
     """Train until the holder of the token in some round fails; give the message of this rank's error."""
+    worlds.WAIT_SLICE = 0.5  # sleepers look up this often; the process is this test's own
     try:
         with open_world(config) as world:
             trainer = Trainer(schedule, config, world, model=linear, data=blobs())

@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from launched import launched
 
 from topokit.designer import design
+from topokit_trainer.config import TrainConfig
+from topokit_trainer.loop import train
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
@@ -91,3 +95,38 @@ def test_an_error_in_the_ranks_is_said_once(schedule, tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines() == [f"error: --data-path {tmp_path / 'no'} is not a folder"]
     assert done.stdout == ""
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_rank_that_is_killed_is_named_and_the_run_goes_on_from_its_checkpoint(schedule, tmp_path, lost):
+    settings = {"steps": 400, "eval_every": 200, "batch_size": 4, "dtype": "float64", "gradients": "loop"}
+    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+    words = (tmp_path / "run", schedule, 2, *options, "--checkpoint-every", 20)
+    with launched(*words) as run:
+        run.until(lambda: list((tmp_path / "run" / "checkpoints").glob("step-*")))
+        run.kill(lost)
+        status, errors = run.end(timeout=10)
+    assert status == 1
+    *_, last = errors.splitlines()
+    assert last.startswith(f"error: rank {lost} was killed by SIGKILL")
+    assert last.endswith("give the same command again to go on from the last checkpoint")
+    assert errors.count("error") == 1, errors
+    with launched(*words) as run:
+        status, errors = run.end()
+    assert status == 0, errors
+    assert "going on after step" in errors
+    whole = train(design("ring", 4), TrainConfig(**settings, device="cpu")).final
+    assert run.summary()["loss"] == pytest.approx(whole["loss"], rel=1e-9)
+    assert run.summary()["consensus_distance"] == pytest.approx(whole["consensus_distance"], rel=1e-6)
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_a_rank_that_is_stopped_is_named_when_the_others_have_waited_long_enough(schedule, tmp_path):
+    with launched(tmp_path / "run", schedule, 4, "--steps", 100000, "--timeout", 3, "--checkpoint-every", 0) as run:
+        run.until_step(50)
+        run.send(2, signal.SIGSTOP)
+        status, errors = run.end(timeout=20)
+    assert status == 1
+    assert errors.splitlines()[-1].startswith("error: rank 2 was stopped by a signal, which ended the run; nothing")
