@@ -43,8 +43,14 @@ KEPT = (
     "consensus_distance",
     "bytes_sent_per_node",
 )
-# Kept where there is anything in them: what methods with compressed messages tell besides.
-KEPT_TOO = ("messages_per_node", "silent_per_node", "bytes_packed_per_node", "consensus_step")
+# Kept where there is anything in them: what some methods tell besides.
+KEPT_TOO = (
+    "messages_per_node",
+    "silent_per_node",
+    "bytes_packed_per_node",
+    "consensus_step",
+    "averagings_per_gradient",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
