@@ -44,8 +44,11 @@ class Setting:
     """What all runs have in common."""
 
     sizes: tuple[int, ...] = (16, 32, 64)
-    deals: tuple[str, ...] = ("iid", "dirichlet")
-    rates: tuple[tuple[float, float], ...] = ((0.9, 0.02), (0.0, 0.1))  # momentum, learning rate
+    deals: tuple[tuple[float, float, str], ...] = (  # momentum, learning rate, how data is dealt
+        (0.9, 0.02, "iid"),
+        (0.9, 0.02, "dirichlet"),
+        (0.0, 0.1, "iid"),
+    )
     steps: int = 400
     every: int = 20
     hidden: int = 32
@@ -54,7 +57,7 @@ class Setting:
 
 
 FULL = Setting()
-SMALL = Setting(sizes=(4,), deals=("iid",), steps=12, every=4, hidden=4, data="digits")
+SMALL = Setting(sizes=(4,), deals=FULL.deals[::2], steps=12, every=4, hidden=4, data="digits")
 
 
 def plan(seeds: Sequence[int], setting: Setting = FULL) -> list[Run]:
@@ -77,8 +80,7 @@ def plan(seeds: Sequence[int], setting: Setting = FULL) -> list[Run]:
             options=_options(method, momentum),
         )
         for seed in seeds
-        for momentum, lr in setting.rates
-        for deal in setting.deals
+        for momentum, lr, deal in setting.deals
         for graph, methods in METHODS.items()
         for nodes in setting.sizes
         for method in methods

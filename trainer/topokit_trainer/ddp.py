@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import random
 import warnings
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -56,6 +57,9 @@ class ReducedGradients(LoopGradients):
             find_unused_parameters=not everywhere,
             gradient_as_bucket_view=False,  # the gradients lie in the stacks and are to stay there
         )
+        # Whoever lets go of a process group last waits for its threads. The reducer would do so with Python's lock
+        # held, which such a thread may be waiting for, and never end; the group's own Python object lets the lock go.
+        weakref.finalize(self.reducing.reducer, lambda group: None, self.reducing.process_group)
         if everywhere:
             # After the first backward pass the buckets are cut anew, and sums come out in another order: begin with
             # the second, so that a run that goes on from a checkpoint gets the same bits as one that was not stopped.

@@ -159,7 +159,8 @@ def measure(world: World, settings: MeasureSettings, report: Callable[[str], Non
         If the time limit is too short for so many ranks.
     """
     say = report if world.rank == 0 else (lambda line: None)
-    hosts = _hosts(world.gather(_place()))
+    with lost_ranks():
+        hosts = _hosts(world.gather(_place()))
     every_pair = settings.every_pair or all(len(ranks) == 1 for ranks in hosts.values())
     steps = pair_steps(list(hosts.values()), every_pair)
     seconds = _affordable(len(steps), len(hosts), settings)

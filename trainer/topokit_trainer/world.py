@@ -6,6 +6,7 @@ One process without a launcher is a world of one, in which nothing below touches
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,7 +46,7 @@ class PeerLostError(TopokitError):
 
     def __init__(self, what: str, error: BaseException, peer: int | None = None) -> None:
         self.what, self.peer = what, peer
-        self.reason = str(error).splitlines()[0]
+        self.reason = _reason(error)
         self.late = "imed out" in self.reason or "imeout" in self.reason
         super().__init__(self.sentence("a rank is lost" if peer is None else f"rank {peer} is lost"))
 
@@ -53,6 +54,12 @@ class PeerLostError(TopokitError):
         """Say what broke off, and why."""
         late = ", or took longer than --timeout" if self.late else ""
         return f"{self.what} broke off: {cause}{late} ({self.reason}); {AGAIN}"
+
+
+def _reason(error: BaseException) -> str:
+    """Give what PyTorch said, without the place in its sources, and without its advice."""
+    first = str(error).splitlines()[0]
+    return re.sub(r"^\[[^\]]*\.(cc|cpp):\d+\] ", "", first).partition(". This is typically")[0]
 
 
 @dataclass(frozen=True)

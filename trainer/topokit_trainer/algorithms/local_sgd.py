@@ -14,9 +14,10 @@ S. U. Stich, Local SGD converges fast and communicates little, ICLR 2019.
 
 from __future__ import annotations
 
+import torch
+
 from topokit.schedule import Schedule
 from topokit_trainer.algorithms.base import Algorithm
-from topokit_trainer.consensus import node_mean
 from topokit_trainer.nodes import Nodes
 from topokit_trainer.optimizers import NodeOptimizer
 
@@ -44,7 +45,7 @@ class LocalSgd(Algorithm):
         """Descend; take the mean when the local steps are done."""
         nodes.descend(step)
         if (step + 1) % self.local_steps == 0:
-            means = node_mean(nodes.parameters, nodes.uniform, nodes.world)
-            for stack, mean in zip(nodes.parameters, means, strict=True):
+            for stack in nodes.parameters:
+                mean = nodes.world.sum(stack.sum(0, dtype=torch.float64)) / nodes.schedule.nodes
                 stack.copy_(mean.expand_as(stack))
             nodes.count_all_reduce()

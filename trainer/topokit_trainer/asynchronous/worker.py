@@ -216,6 +216,8 @@ class _Worker:
             self._look_around()
             self.turns.take()
             if self.turns.mine and self.recorder.last() >= self.config.steps and not self.recorder.finished:
+                self.peers.wait(lambda: not self.peers.suspects(), self.config.lost_after)
+                self._look_around()  # what has become of them belongs into the summary
                 counts = {**self.roster.counts, self.rank: self.learner.count}
                 window = 2 * self.config.lost_after
                 self.recorder.finish(self.roster.living(), self.engine, counts, self.world.size, window)

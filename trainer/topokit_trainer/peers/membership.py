@@ -109,6 +109,10 @@ class Membership:
             rank for rank, member in self.members.items() if member.condition == "living" and not member.suspected
         )
 
+    def suspects(self) -> frozenset[int]:
+        """Give the ranks of which it is not yet known whether they are lost."""
+        return frozenset(r for r, member in self.members.items() if member.condition == "living" and member.suspected)
+
     def clear_away(self) -> None:
         """Begin anew to look for times of absence."""
         self.away = 0.0

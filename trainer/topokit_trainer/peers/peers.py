@@ -175,6 +175,12 @@ class Peers:
             self._membership.members[rank].suspected = True
             self._changed.notify_all()
 
+    def suspects(self) -> frozenset[int]:
+        """Give the ranks that are suspected, of which it is not yet known whether they are lost."""
+        with self._changed:
+            self._tick()
+            return self._membership.suspects()
+
     @property
     def away(self) -> float:
         """The longest time, in seconds, that this rank itself was held up, or after which it heard someone again."""
