@@ -40,6 +40,7 @@ CREDITS = 4.0  # averagings that may pile up
 FETCH_TIME = 15.0  # seconds
 AVERAGE: Literal["average"] = "average"
 FETCH: Literal["fetch"] = "fetch"
+CLOSED = "closed"  # answer of a rank that does not average, and is not to be asked again soon
 
 
 class _Promise(NamedTuple):
@@ -154,6 +155,8 @@ class Gossip(Thread):
                     return values[: len(x)], values[len(x) :], count
             finally:
                 self._disengage()
+            if answer is not None and answer.get("no") == CLOSED:
+                raise LinkBroken(f"rank {rank}, whose state was asked for, has not begun to average, or has ended")
             if rank not in self.peers.living():
                 raise LinkBroken(f"rank {rank}, whose state was asked for, does not answer")
             time.sleep(LONGEST_PAUSE * self.draw.uniform(0.5, 1.5))
@@ -287,7 +290,9 @@ class Gossip(Thread):
             return self._answer_others(asker, question)
         with self._turn:
             overtaken = self._promise is None and self._asking == asker and asker < self.peers.rank
-            if self._stopping or not self.is_alive() or (self._engaged and not overtaken):
+            if self._stopping or not self.is_alive():
+                return {"no": CLOSED}
+            if self._engaged and not overtaken:
                 return {"no": "busy"}
             if purpose == AVERAGE and (asker not in self.rates or (self.mode == "gossip" and self._credit <= -1)):
                 return {"no": "spent"}

@@ -14,7 +14,7 @@ from topokit_trainer.config import TrainConfig
 from topokit_trainer.telemetry import RunFolder
 from topokit_trainer.world import World
 
-__all__ = ["check", "neighbours", "open_folder"]
+__all__ = ["check", "mean_rate", "neighbours", "open_folder"]
 
 FOUND = "folder"  # key in the store: what rank 0 found in --out
 REFUSED, RESUMED, NEW = "refused", "resumed", "new"
@@ -33,6 +33,8 @@ def check(schedule: Schedule, config: TrainConfig, world: World) -> Path:
             f"a real clock takes one process for each node: the schedule has {schedule.nodes} nodes, and there {are}; "
             f"start it with --processes {schedule.nodes}, or take --clock simulated"
         )
+    if config.backend == "nccl":
+        raise InputError("a real clock needs --backend gloo: its ranks average in pairs, each of which may break off")
     if config.out is None:
         raise InputError("a real clock needs --out, a folder that all ranks share")
     return config.out
@@ -52,6 +54,18 @@ def neighbours(schedule: Schedule, node: int) -> list[tuple[int, float]]:
         raise InputError(f"a real clock takes a pairwise schedule; {schedule.name} is a {schedule.kind} schedule")
     edges = zip(rule.edges.tolist(), rule.rates, strict=True)
     return sorted((v if u == node else u, float(rate)) for (u, v), rate in edges if node in (u, v))
+
+
+def mean_rate(schedule: Schedule) -> float:
+    """Give the averagings that an average node is to take part in for each of its gradients.
+
+    Examples
+    --------
+    >>> from topokit.designer import design
+    >>> mean_rate(design("pairwise", 4, rate=2))
+    2.0
+    """
+    return sum(rate for node in range(schedule.nodes) for _, rate in neighbours(schedule, node)) / schedule.nodes
 
 
 def open_folder(schedule: Schedule, config: TrainConfig, world: World, marks: Marks, engine: str) -> bool:

@@ -27,7 +27,7 @@ from topokit_trainer.asynchronous.links import LinkBroken, Links
 from topokit_trainer.asynchronous.marks import Marks, Snapshot
 from topokit_trainer.asynchronous.recorder import Recorder
 from topokit_trainer.asynchronous.roster import Roster
-from topokit_trainer.asynchronous.start import check, neighbours, open_folder
+from topokit_trainer.asynchronous.start import check, mean_rate, neighbours, open_folder
 from topokit_trainer.asynchronous.stopping import StopRequest
 from topokit_trainer.asynchronous.turns import Turns
 from topokit_trainer.config import TrainConfig
@@ -40,6 +40,7 @@ from topokit_trainer.world import World
 
 __all__ = ["train_asynchronously"]
 
+ENOUGH = 0.8  # of the averagings that were asked for
 SLICE = 0.2  # seconds between two looks at what others have done, when there is nothing else to do
 
 
@@ -221,10 +222,21 @@ class _Worker:
                 counts = {**self.roster.counts, self.rank: self.learner.count}
                 window = 2 * self.config.lost_after
                 self.recorder.finish(self.roster.living(), self.engine, counts, self.world.size, window)
+                self._tell_of_averagings()
                 self.peers.say(phase="done")
                 return True
             self.peers.wait(lambda: self.stop.wanted or self.roster.says("done"), SLICE)
         return False
+
+    def _tell_of_averagings(self) -> None:
+        """Say so if there were far fewer averagings than asked for, which the gradients never wait for."""
+        found = self.recorder.rows()[-1]["averagings_per_gradient"]
+        rate = 2.0 if self.config.algorithm == "ad-psgd" else mean_rate(self.schedule)
+        if found is not None and found < ENOUGH * rate:
+            self.report(
+                f"note: {found:.2g} averagings for each gradient, where {rate:.2g} were asked for: gradients were "
+                "faster than averagings can be; processes that share few cores, and small models, make it so"
+            )
 
     def _result(self) -> RunResult:
         self.recorder.load_average()
@@ -281,11 +293,20 @@ class _Worker:
 
     def _catch_up(self) -> None:
         """Take over a neighbour's parameters after an absence; the optimizer starts anew with them."""
-        around = {rank for rank, _ in self.near}
-        self.peers.wait(lambda: bool(around & self.peers.living()), self.config.lost_after)
-        living = self.peers.living()
-        near = [rank for rank, _ in self.near if rank in living]
-        for rank in (*near, *sorted(living.difference(near))):
+        near = [rank for rank, _ in self.near]
+        order = [*near, *sorted(set(range(self.world.size)).difference(near, [self.rank]))]
+        asked: set[int] = set()
+
+        def untried() -> list[int]:
+            living = self.peers.living()
+            return [rank for rank in order if rank in living and rank not in asked]
+
+        # Whoever was started again hears of the others one by one, and the first may have been started again, too.
+        until = time.monotonic() + self.config.lost_after
+        self.peers.wait(lambda: not self.peers.living().isdisjoint(near), self.config.lost_after)
+        while self.peers.wait(lambda: bool(untried()), max(until - time.monotonic(), 0.0)):
+            rank = untried()[0]
+            asked.add(rank)
             try:
                 x, tilde, _ = self.gossip.fetch_from(rank)
             except LinkBroken:
