@@ -209,3 +209,42 @@ def test_a_real_clock_needs_a_folder():
         check(RING, settings(None), World(size=4))
     with pytest.raises(InputError, match="there are 3 processes; start it with --processes 4"):
         check(RING, settings(None), World(size=3))
+
+
+def test_pairs_do_not_meet_through_nccl(tmp_path):
+    from topokit_trainer.asynchronous.start import check
+
+    with pytest.raises(InputError, match="a real clock needs --backend gloo"):
+        check(RING, settings(tmp_path, backend="nccl"), World(size=4))
+
+
+def test_who_was_started_again_asks_the_next_neighbour_where_the_first_was_too(tmp_path):
+    from types import SimpleNamespace
+
+    from topokit_trainer.asynchronous.links import LinkBroken
+    from topokit_trainer.asynchronous.worker import _Worker
+
+    heard, asked, noted = [], [], []
+
+    def wait(predicate, timeout):
+        heard.append(1 if 1 not in heard else 3)  # one by one
+        return predicate()
+
+    def fetch_from(rank):
+        asked.append(rank)
+        if rank == 1:
+            raise LinkBroken("it was started again, too")
+        return [torch.ones(2)], [], 7
+
+    nothing = SimpleNamespace(adopt=lambda x, tilde: None)
+    worker = object.__new__(_Worker)
+    worker.rank, worker.near, worker.world = 2, [(1, 0.5), (3, 0.5)], World(size=4)
+    worker.config = settings(tmp_path)
+    worker.peers = SimpleNamespace(living=lambda: frozenset(heard), wait=wait, clear_away=lambda: None)
+    worker.gossip = SimpleNamespace(fetch_from=fetch_from)
+    worker.learner = SimpleNamespace(state=nothing, forget=lambda: None)
+    worker.journal = SimpleNamespace(add=lambda kind, rank, **details: {"kind": kind, "rank": rank} | details)
+    worker.roster, worker._tell = SimpleNamespace(was_dropped=lambda: True), noted.append
+    worker._catch_up()
+    assert asked == [1, 3]
+    assert noted == [{"kind": "fetched", "rank": 2, "of": 3}]

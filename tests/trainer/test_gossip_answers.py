@@ -174,7 +174,7 @@ def test_strangers_are_refused_and_other_questions_passed_on(others, start):
     assert gossip._answer(0, others.question(1)) == {"no": "spent"}
     assert others.answer(0, {"weather": 1}) == {"elsewhere": True}
     gossip.stop()
-    assert gossip._answer(3, others.question(1)) == {"no": "busy"}
+    assert gossip._answer(3, others.question(1)) == {"no": "closed"}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -184,4 +184,13 @@ def test_what_ends_the_thread_can_be_seen(others, start, monkeypatch):
     gossip._answer(3, others.question(1))
     gossip.join(5.0)
     assert isinstance(gossip.error, ZeroDivisionError)
-    assert gossip._answer(3, others.question(2)) == {"no": "busy"}
+    assert gossip._answer(3, others.question(2)) == {"no": "closed"}
+
+
+def test_who_does_not_average_says_so_and_is_not_asked_for_its_state_again(others, start):
+    gossip = Gossip(others, others, NodeState([torch.ones(3)], Dynamics()), [(1, 1.0)], np.random.default_rng(0))
+    assert gossip._answer(1, {"fetch": 5, "proposal": ["", "new"]}) == {"no": "closed"}
+    others.replies = {1: {"no": "closed"}}
+    with pytest.raises(LinkBroken, match="rank 1, whose state was asked for, has not begun to average"):
+        start().fetch_from(1)
+    assert others.asked == [1]

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from exchange_workers import train_on
 from launched import launched
+from ranks import run_ranks
 
 from topokit.designer import design
 from topokit_trainer.config import TrainConfig
@@ -25,31 +27,47 @@ def run(*words):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
 
 
+def words_of(settings):
+    return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+
+
 @pytest.fixture
 def schedule(tmp_path):
     design("ring", 4).save(tmp_path / "ring.json")
     return tmp_path / "ring.json"
 
 
+SETTINGS = {"steps": 20, "eval_every": 10, "batch_size": 8, "dtype": "float64", "device": "cpu", "gradients": "loop"}
+
+
+def check_last(found):
+    """Compare the last evaluation of a run with that of ranks which nobody had to launch."""
+    found = dict(found)
+    (_, (*_, last), *_), _ = run_ranks(train_on, 2, design("ring", 4), TrainConfig(**SETTINGS), {})
+    del last["seconds"], found["seconds"]
+    assert found.pop("contraction") == pytest.approx(last.pop("contraction"), rel=1e-12)
+    assert found == last
+
+
 @pytest.mark.dist
-def test_torchrun_and_the_command_line_agree(schedule, tmp_path):
-    options = ("--steps", 20, "--eval-every", 10, "--batch-size", 8, "--dtype", "float64", "--device", "cpu")
-    options = (*options, "--gradients", "loop")  # which engine is faster may come out differently
-    ranks = run(*TORCHRUN, 2, "-m", "topokit_trainer", schedule, *options, "--out", tmp_path / "ranks")
+def test_torchrun_starts_the_same_run(schedule, tmp_path):
+    ranks = run(*TORCHRUN, 2, "-m", "topokit_trainer", schedule, *words_of(SETTINGS), "--out", tmp_path / "ranks")
     assert ranks.returncode == 0, ranks.stderr
-    command = run("-m", "topokit_cli", "train", schedule, *options, "--processes", 2, "--json")
-    assert command.returncode == 0, command.stderr
-    last = json.loads((tmp_path / "ranks" / "metrics.jsonl").read_text().splitlines()[-1])
-    again = json.loads(command.stdout)
-    del last["seconds"], again["seconds"]
-    assert again.pop("contraction") == pytest.approx(last.pop("contraction"), rel=1e-12)
-    assert again == last
+    check_last(json.loads((tmp_path / "ranks" / "metrics.jsonl").read_text().splitlines()[-1]))
     assert {p.name for p in (tmp_path / "ranks").iterdir()} >= {
         "config.json",
         "schedule.json",
         "summary.json",
         "plot.png",
     }
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_the_command_line_starts_the_same_run(schedule):
+    command = run("-m", "topokit_cli", "train", schedule, *words_of(SETTINGS), "--processes", 2, "--json")
+    assert command.returncode == 0, command.stderr
+    check_last(json.loads(command.stdout))
 
 
 @pytest.mark.dist
@@ -101,8 +119,7 @@ def test_an_error_in_the_ranks_is_said_once(schedule, tmp_path):
 @pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_rank_that_is_killed_is_named_and_the_run_goes_on_from_its_checkpoint(schedule, tmp_path, lost):
     settings = {"steps": 400, "eval_every": 200, "batch_size": 4, "dtype": "float64", "gradients": "loop"}
-    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
-    words = (tmp_path / "run", schedule, 2, *options, "--checkpoint-every", 20)
+    words = (tmp_path / "run", schedule, 2, *words_of(settings), "--checkpoint-every", 20)
     with launched(*words) as run:
         run.until(lambda: list((tmp_path / "run" / "checkpoints").glob("step-*")))
         run.kill(lost)

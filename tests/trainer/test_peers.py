@@ -154,25 +154,25 @@ def test_stores_that_ranks_hold():
 
 @pytest.mark.dist
 def test_the_killed_are_lost_within_five_seconds_and_rejoin():
-    with mortal_ranks(watch, 4, 3.0, (1,)) as ranks:
+    with mortal_ranks(watch, 4, 2.0, (1,)) as ranks:
         ranks.word(*(f"up {rank} 0" for rank in range(4)))
         killed = time.time()
         ranks.signal(0, signal.SIGKILL)
-        time.sleep(4.5)
+        time.sleep(3.0)
         ranks.start(0)
         ranks.word("up 0 1")
-        time.sleep(1.0)
+        time.sleep(0.5)
         ranks.store.set("end", "")
         first, *others = ranks.results(0, 1, 2, 3)
     for other in others:
         assert [(event.kind, event.rank) for event in other["events"]] == [("lost", 0), ("rejoined", 0)]
-        assert 2.0 < other["events"][0].time - killed < 5.0
+        assert 1.0 < other["events"][0].time - killed < 5.0
         assert other["incarnations"] == [1, 0, 0, 0]
     assert first["incarnation"] == 1
     assert first["living"] == [1, 2, 3]
     assert first["events"] == []
     assert first["answers"] == [{"of": r, "to": r} for r in (1, 2, 3)]
-    assert first["counts"][2] > 50
+    assert first["counts"][2] > 30
 
 
 @pytest.mark.dist

@@ -10,6 +10,7 @@ from recovery_workers import KILL, STOP, check_rounds, end_of, train_and_note
 from topokit import design
 from topokit.errors import InputError
 from topokit_trainer.config import TrainConfig
+from topokit_trainer.launch import start_ranks
 from topokit_trainer.loop import Trainer
 from topokit_trainer.recovery import require_recoverable
 from topokit_trainer.telemetry import read_metrics
@@ -129,3 +130,9 @@ def test_ranks_that_lose_nobody_do_as_without_recovery():
     )
     for a, b in zip(with_it, without, strict=True):
         np.testing.assert_array_equal(a["final"], b["final"])
+
+
+def test_ranks_that_all_end_with_the_first_cannot_go_on(tmp_path):
+    design("ring", 4).save(tmp_path / "ring.json")
+    with pytest.raises(InputError, match="--on-failure reweight needs --survive, too"):
+        start_ranks(str(tmp_path / "ring.json"), TrainConfig(on_failure="reweight"), 2)

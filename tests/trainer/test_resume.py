@@ -52,7 +52,7 @@ def start(folder, processes, *asked):
     )
 
 
-def run_straight(schedule, folder, processes, *asked):
+def run_here(schedule, folder, processes, *asked):
     """Run the same without a command, on ranks that are there sooner."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -93,22 +93,26 @@ def trajectory(folder):
 
 @pytest.mark.dist
 @pytest.mark.parametrize(
-    ("processes", "order", "number"),
+    ("processes", "order", "number", "by_command"),
     [
-        pytest.param(1, "atc", signal.SIGINT, marks=pytest.mark.slow),
-        (2, "awc", signal.SIGKILL),
-        pytest.param(1, "awc", signal.SIGKILL, marks=pytest.mark.slow),
-        pytest.param(2, "atc", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(1, "atc", signal.SIGINT, True, marks=pytest.mark.slow),
+        (2, "awc", signal.SIGKILL, False),
+        pytest.param(2, "awc", signal.SIGKILL, True, marks=pytest.mark.slow),
+        pytest.param(1, "awc", signal.SIGKILL, True, marks=pytest.mark.slow),
+        pytest.param(2, "atc", signal.SIGINT, True, marks=pytest.mark.slow),
     ],
 )
-def test_interrupted_runs_go_on(tmp_path, processes, order, number):
+def test_interrupted_runs_go_on(tmp_path, processes, order, number, by_command):
     steps, schedule = 300, design("one-peer-exponential", 4)
     schedule.save(tmp_path / "schedule.json")
     process = start(tmp_path / "interrupted", processes, order, steps)
     status = interrupt(process, tmp_path / "interrupted", number)
     assert status == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert not (tmp_path / "interrupted" / "summary.json").exists(), "the run ended before it could be interrupted"
-    finish(start(tmp_path / "interrupted", processes, order, steps))
-    run_straight(schedule, tmp_path / "straight", processes, order, steps)
+    if by_command:
+        finish(start(tmp_path / "interrupted", processes, order, steps))
+    else:
+        run_here(schedule, tmp_path / "interrupted", processes, order, steps)
+    run_here(schedule, tmp_path / "straight", processes, order, steps)
     assert trajectory(tmp_path / "interrupted") == trajectory(tmp_path / "straight")
     assert json.loads((tmp_path / "interrupted" / "summary.json").read_text())["finished"]
