@@ -157,3 +157,9 @@ def test_who_takes_over_can_finish(recorder):
     flat = torch.cat([value.reshape(-1) for value in saved.values()])
     x = torch.stack([recorder.marks.at(rank, 20)["x"][0] for rank in range(4)])
     torch.testing.assert_close(flat, x.mean(0), rtol=0, atol=1e-15)
+
+
+def test_time_does_not_go_back_with_a_rank_that_was_started_again(recorder):
+    late = recorder.marks.at(0, 20) | {"seconds": 0.5}
+    recorder.marks.write(0, 20, late)
+    assert recorder.evaluate(20, range(4), size=4)["seconds"] == 1.5

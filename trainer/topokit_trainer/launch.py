@@ -80,7 +80,8 @@ def start_ranks(schedule_path: str, config: TrainConfig, processes: int, *, quie
     Raises
     ------
     InputError
-        If the nodes of the schedule cannot be shared evenly, before anything is started; what the ranks find wrong.
+        If the nodes of the schedule cannot be shared evenly, or the run is to go on without ranks that are lost, before
+        anything is started; what the ranks find wrong.
     TopokitError
         If a rank is lost: which, and what it died of.
     """
@@ -88,6 +89,11 @@ def start_ranks(schedule_path: str, config: TrainConfig, processes: int, *, quie
 
     nodes = Schedule.load(schedule_path).nodes
     World(size=processes).nodes_of(0, nodes)
+    if config.on_failure == "reweight":
+        raise InputError(
+            "--on-failure reweight needs --survive, too: otherwise the death of a rank ends all that were started "
+            "with it"
+        )
     options = [*arguments_from_config(config), *(["--quiet"] if quiet else [])]
     with RankProcesses([sys.executable, "-m", "topokit_trainer", schedule_path, *options], processes) as ranks:
         try:

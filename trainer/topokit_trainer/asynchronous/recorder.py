@@ -96,7 +96,8 @@ class Recorder:
         distance = self._distance(mark, [s["rank"] for s in snapshots], mean)
         loss, accuracy = self._measure_average()
         here = [s for s in snapshots if s["mark"] == mark] or snapshots
-        seconds, gradients = here[0]["seconds"], sum(s["count"] for s in snapshots)
+        # The clock of a rank that was started again has stood still meanwhile.
+        seconds, gradients = max(s["seconds"] for s in here), sum(s["count"] for s in snapshots)
         samples = sum(s["train_count"] for s in here)
         since = seconds - before["seconds"] if before else 0.0
         steps = mark - before["step"] if before else 0
