@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 
 import torch
@@ -47,11 +48,28 @@ class NodeState:
         self.tilde = [values.clone() for values in self.x] if dynamics.accelerated else []
         self.version = 0
         self.unit = 0.0
-        self._mixed_at = clock()
+        self._paused_at: float | None = None
+        self._skipped = 0.0
+        self._mixed_at = self._time()
+
+    def _time(self) -> float:
+        return (self.clock() if self._paused_at is None else self._paused_at) - self._skipped
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let no time pass for the equations: what is done meanwhile is no part of training."""
+        with self.lock:
+            self._paused_at = self.clock()
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._skipped += self.clock() - self._paused_at
+                self._paused_at = None
 
     def _mix(self) -> None:
         """Bring the pair to the present (the lock is held)."""
-        now = self.clock()
+        now = self._time()
         if self.tilde and self.unit > 0:
             mix_(self.x, self.tilde, self.dynamics.share((now - self._mixed_at) / self.unit))
         self._mixed_at = now
@@ -102,7 +120,7 @@ class NodeState:
             for mine, values in zip(self.tilde, (tilde or x) if self.tilde else (), strict=True):
                 mine.copy_(values)
             self.version += 1
-            self._mixed_at = self.clock()
+            self._mixed_at = self._time()
 
     def took(self, seconds: float) -> None:
         """Note how long a gradient took, from its start to the start of the next."""

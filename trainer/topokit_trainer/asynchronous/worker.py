@@ -181,8 +181,9 @@ class _Worker:
                 self._leave()
             if self.gossip.error is not None:
                 raise self.gossip.error
-            self._leave_mark()
-            self.turns.take()
+            with self.learner.state.paused():
+                self._leave_mark()
+                self.turns.take()
             before = time.perf_counter()
             self.learner.gradient()
             self.gossip.credit(self.credit())
