@@ -124,7 +124,7 @@ def test_the_others_finish_when_a_rank_is_killed(tmp_path, victim):
     rows, summary = read_metrics(config.out), summary_of(config.out)
     assert [row["step"] for row in rows] == list(range(0, 501, 50))
     assert (rows[1]["living"], rows[-1]["living"]) == (4, 3)
-    assert rows[-1]["accuracy"] > 0.85
+    assert rows[-1]["accuracy"] > 0.8
     about = [event for event in summary["events"] if event["rank"] == victim]
     assert [event["kind"] for event in about] == ["lost"]
     assert set(about[0]["by"]) == set(others)
@@ -168,7 +168,7 @@ def test_a_rank_that_is_started_again_goes_on_with_a_neighbour_s_parameters(tmp_
     assert fetched[0]["of"] in (0, 2), "its neighbours on the ring"
     assert "rejoined" in [event["kind"] for event in summary["events"]]
     assert (rows[-1]["living"], rows[-1]["step"]) == (4, 500)
-    assert rows[-1]["node_accuracy_worst"] > 0.85
+    assert rows[-1]["node_accuracy_worst"] > 0.8
     assert summary["gradients"][3] > 100
 
 

@@ -85,10 +85,14 @@ def start_ranks(schedule_path: str, config: TrainConfig, processes: int, *, quie
     TopokitError
         If a rank is lost: which, and what it died of.
     """
+    from topokit_trainer.asynchronous.clock import on_real_clock
+    from topokit_trainer.asynchronous.start import check
     from topokit_trainer.world import World
 
-    nodes = Schedule.load(schedule_path).nodes
-    World(size=processes).nodes_of(0, nodes)
+    schedule = Schedule.load(schedule_path)
+    if on_real_clock(schedule, config, processes):
+        check(schedule, config, World(size=processes))
+    World(size=processes).nodes_of(0, schedule.nodes)
     if config.on_failure == "reweight":
         raise InputError(
             "--on-failure reweight needs --survive, too: otherwise the death of a rank ends all that were started "
