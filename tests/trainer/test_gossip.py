@@ -96,6 +96,7 @@ def test_waiting_takes_little_processor_time():
         assert threads <= 4
 
 
+@pytest.mark.slow
 def test_killed_stopped_and_come_back():
     with mortal_ranks(with_failures, 4, 60, 0.05, 1.0) as ranks:
         ranks.word(*(f"up {rank} 0" for rank in range(4)), "count 0", "count 1")

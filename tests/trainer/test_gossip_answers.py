@@ -16,7 +16,7 @@ from topokit_trainer.asynchronous.state import NodeState
 class Others:
     """Peers and links of rank 2 among 5, whose answers the test decides."""
 
-    rank, size, incarnation = 2, 5, 0
+    rank, size, incarnation, moved = 2, 5, 0, 0.0
 
     def __init__(self):
         self.answer = lambda asker, question: {"elsewhere": True}
@@ -194,3 +194,20 @@ def test_who_does_not_average_says_so_and_is_not_asked_for_its_state_again(other
     with pytest.raises(LinkBroken, match="rank 1, whose state was asked for, has not begun to average"):
         start().fetch_from(1)
     assert others.asked == [1]
+
+
+def test_a_thread_that_hangs_is_seen(others, start, monkeypatch):
+    monkeypatch.setattr("topokit_trainer.asynchronous.gossip.HANGING", 0.2)
+    others.replies = {1: {"no": "busy"}}
+    others.held.clear()
+    gossip = start()
+    assert not gossip.hangs
+    gossip.credit(1.0)
+    deadline = time.monotonic() + 4
+    while not gossip.hangs and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert gossip.hangs
+    others.moved = time.monotonic()
+    assert not gossip.hangs, "what is slow still moves"
+    others.held.set()
+    gossip.stop()

@@ -38,6 +38,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05  # seconds, after a pass over all neigh
 PENALTY = 0.5  # seconds in which a neighbour whose link has broken is not asked
 CREDITS = 4.0  # averagings that may pile up
 FETCH_TIME = 15.0  # seconds
+HANGING = 60.0  # seconds
 AVERAGE: Literal["average"] = "average"
 FETCH: Literal["fetch"] = "fetch"
 CLOSED = "closed"  # answer of a rank that does not average, and is not to be asked again soon
@@ -103,6 +104,7 @@ class Gossip(Thread):
         self._turn = Condition()
         self._credit = 0.0
         self._engaged = False  # with a question, a promise or a fetch
+        self._since = 0.0  # when that began
         self._asking: int | None = None
         self._promise: _Promise | None = None
         self._stopping = False
@@ -128,8 +130,14 @@ class Gossip(Thread):
         with self._turn:
             self._stopping = True
             self._turn.notify_all()
-        if self.ident is not None:
-            self.join()
+        while self.is_alive() and not self.hangs:
+            self.join(HANGING / 10)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether nothing has moved for far longer than all time-outs together allow."""
+        with self._turn:
+            return self._engaged and time.monotonic() - max(self._since, self.links.moved) > HANGING
 
     def fetch_from(self, rank: int) -> tuple[list[Tensor], list[Tensor], int]:
         """Get another node's x, x~ and count of gradients; the rank has to have the same acceleration.
@@ -145,7 +153,7 @@ class Gossip(Thread):
             with self._turn:
                 if not self._turn.wait_for(lambda: not self._engaged, max(deadline - time.monotonic(), 0.0)):
                     break
-                self._engaged = True
+                self._engaged, self._since = True, time.monotonic()
             try:
                 number = next(self._numbers)
                 answer = self._ask(rank, FETCH, number)
@@ -195,7 +203,7 @@ class Gossip(Thread):
                     if wait <= 0:
                         rank = self._choose()
                         if rank is not None:
-                            self._engaged, self._asking = True, rank
+                            self._engaged, self._since, self._asking = True, time.monotonic(), rank
                             return rank
                         wait = self._rest()
                 self._turn.wait(wait)
@@ -296,7 +304,7 @@ class Gossip(Thread):
                 return {"no": "busy"}
             if purpose == AVERAGE and (asker not in self.rates or (self.mode == "gossip" and self._credit <= -1)):
                 return {"no": "spent"}
-            self._engaged = True
+            self._engaged, self._since = True, time.monotonic()
             self._promise = _Promise(purpose, asker, question[purpose])
             self._turn.notify_all()
             return {"accepted": self.links.accept(asker, question["proposal"])}

@@ -63,6 +63,7 @@ class Links:
         interface = os.environ.get("GLOO_SOCKET_IFNAME", "").split(",")[0]
         place = {"interface": interface} if interface else {"hostname": peers.host}
         self._device = ProcessGroupGloo.create_device(**place)
+        self.moved = 0.0  # when something last came or went
         self._names = itertools.count()
         self._lock = Lock()
         self._agreed: dict[int, str] = {}
@@ -284,9 +285,14 @@ class Links:
             works += [link.group.send([sent], link.other, TAG)] if sent is not None else []
             under_way.append(works)
             if len(under_way) == WINDOW:
-                _finish(under_way.popleft(), limit)
+                self._finish(under_way.popleft(), limit)
         while under_way:
-            _finish(under_way.popleft(), limit)
+            self._finish(under_way.popleft(), limit)
+
+    def _finish(self, works: Sequence[Any], limit: timedelta) -> None:
+        for work in works:
+            work.wait(limit)
+        self.moved = time.monotonic()
 
     # Copies in main memory.
 
@@ -328,8 +334,3 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
     for values in tensors:
         if values.numel():
             yield from values.split(BUCKET)
-
-
-def _finish(works: Sequence[Any], limit: timedelta) -> None:
-    for work in works:
-        work.wait(limit)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from topokit.errors import TopokitError
 from topokit.schedule import Schedule
 from topokit_trainer.algorithms import algorithm_for, make_algorithm
 from topokit_trainer.assembly import Given, assemble, perturb
@@ -181,6 +182,8 @@ class _Worker:
                 self._leave()
             if self.gossip.error is not None:
                 raise self.gossip.error
+            if self.gossip.hangs:  # a launcher that lets ranks come back starts this one again
+                raise TopokitError(f"the averagings of rank {self.rank} hang; start it again to go on")
             with self.learner.state.paused():
                 self._leave_mark()
                 self.turns.take()
