@@ -76,6 +76,7 @@ def test_ranks_are_its_equations(on_ranks, number, size):
 
 
 @pytest.mark.dist
+@pytest.mark.slow
 def test_after_a_thousand_rounds_all_holders_have_the_same_bits():
     config = config_of("sparq-sgd", **SINGLE, steps=1000, lr=0.01, trigger="constant:800")
     run = Run(design("path", 3), config, LAYERS, compressors=SEVERAL, wander=True)
