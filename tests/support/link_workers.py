@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from datetime import timedelta
+from typing import Any
 
 import torch
+from torch.distributed import PrefixStore, ProcessGroupGloo, Store, TCPStore
 
 from topokit_trainer.asynchronous.links import LinkBroken, Links
 from topokit_trainer.peers import Peers
 from topokit_trainer.world import open_store
 
-__all__ = ["broken_by_partner", "exchanges", "given", "mismatch", "outcomes", "seconds_until_broken", "thrown_away"]
+__all__ = [
+    "broken_by_partner",
+    "exchanges",
+    "given",
+    "mismatch",
+    "outcomes",
+    "publish_and_stop",
+    "seconds_until_broken",
+    "thrown_away",
+]
 
 
 def both(timeout=4.0, **options):
@@ -175,3 +188,24 @@ def broken_by_partner():
     store.wait([f"first {1 - rank}"])
     agree(peers, links, rank, 1 - rank, store, 1)
     return seconds, links.exchange(1 - rank, 1, [torch.full((2,), float(rank))])[0].tolist()
+
+
+class StopsAfterSet(Store):
+    """A store whose user stops for good when it has left its address, as a rank does that is stopped there."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def set(self, key: str, value: Any) -> None:
+        self.inner.set(key, value if isinstance(value, str | bytes) else bytes(value))
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def publish_and_stop(port: int, name: str) -> None:
+    """Begin to connect as the second of a pair, and stop."""
+    options = ProcessGroupGloo._Options()
+    options._timeout = timedelta(seconds=1)
+    options._devices = [ProcessGroupGloo.create_device(hostname="127.0.0.1")]
+    store = TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
+    ProcessGroupGloo(StopsAfterSet(PrefixStore(name, store)), 1, 2, options)

@@ -1,7 +1,10 @@
 """Exchanges between two ranks: exact, in both directions, and over at once when the partner is gone."""
 
+import multiprocessing
 import signal
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,11 +14,15 @@ from link_workers import (
     given,
     mismatch,
     outcomes,
+    publish_and_stop,
     seconds_until_broken,
     thrown_away,
 )
 from mortal_ranks import mortal_ranks
 from ranks import run_ranks
+from torch.distributed import TCPStore
+
+from topokit_trainer.asynchronous.links import LinkBroken, Links
 
 pytestmark = pytest.mark.dist
 
@@ -83,3 +90,33 @@ def test_a_stopped_partner_costs_one_time_out():
     assert number == 3
     assert 1.0 < seconds < 3.0
     assert "the link to rank 1 broke" in message
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("attempt", range(3))
+def test_connecting_to_a_partner_that_stops_meanwhile_ends_in_time(attempt):
+    """gloo would wait five times as long as it is told, where its partner is the one to connect: each time anew."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    held = SimpleNamespace(forget=lambda prefix: None)
+    peers = SimpleNamespace(
+        rank=0, incarnation=0, host="127.0.0.1", store_of=lambda rank, timeout=4.0: store if timeout != 4.0 else held
+    )
+    links = Links(peers, timeout=1.0)
+    child = multiprocessing.get_context("spawn").Process(target=publish_and_stop, args=(store.port, "a pair"))
+    child.start()
+    try:
+        deadline = time.monotonic() + 60
+        while _state(child.pid) != "T" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        links.settle(1, "a pair")
+        begun = time.monotonic()
+        with pytest.raises(LinkBroken):
+            links.exchange(1, 7, [torch.ones(4)])
+        assert time.monotonic() - begun < 3.5
+    finally:
+        child.kill()
+        child.join()
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]

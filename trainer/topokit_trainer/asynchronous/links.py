@@ -34,6 +34,7 @@ __all__ = ["LinkBroken", "Links"]
 BUCKET = 1 << 20  # bytes in one message: so much has to arrive within the time-out
 WINDOW = 4  # messages under way each way
 TAG = 0
+CONNECTING = 5  # gloo waits so many times as long as it is told for a partner who has to connect
 REMEMBERED = 256  # outcomes
 OUTCOME = "outcome"
 
@@ -259,7 +260,7 @@ class Links:
 
     def _connect(self, peer: int, name: str, patience: float) -> _Link:
         options = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
-        options._timeout = timedelta(seconds=patience)
+        options._timeout = timedelta(seconds=patience / CONNECTING)
         options._threads = 1
         options._devices = [self._device]
         low = min(peer, self.peers.rank)

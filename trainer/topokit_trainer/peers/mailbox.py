@@ -87,8 +87,9 @@ class MailboxStore(Store):
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
-        """Wait for keys."""
-        deadline = time.monotonic() + (self._seconds if timeout is None else timeout.total_seconds())
+        """Wait for keys, as long as an operation may take; longer where that is asked for."""
+        seconds = self._seconds if timeout is None else max(self._seconds, timeout.total_seconds())
+        deadline = time.monotonic() + seconds
         pause = FIRST_PAUSE
         for key in keys:
             while self._do("get", key, max(deadline - time.monotonic(), 0.0))["value"] is None:
