@@ -7,12 +7,14 @@ import struct
 import zlib
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
@@ -90,11 +92,25 @@ def given_data(data: Any) -> Data:
 
 def digits() -> Data:
     """Scikit-learn's digits, scaled to [0, 1]; every fifth image is for testing."""
-    from sklearn.datasets import load_digits
+    images, labels = _digits_of_sklearn()
+    return hold_out_fifth(torch.from_numpy(images).to(torch.float32).unsqueeze(1) / 16, torch.from_numpy(labels).long())
+
+
+def _digits_of_sklearn() -> tuple[NDArray[Any], NDArray[Any]]:
+    """Give images and labels as scikit-learn has them.
+
+    Read from its file, since importing scikit-learn costs every rank as much as half of PyTorch does.
+    """
+    found = find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            rows = np.loadtxt(path, delimiter=",")
+            return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+    from sklearn.datasets import load_digits  # which knows where its file is, or is not installed
 
     bunch = load_digits()
-    images = torch.from_numpy(bunch.images).to(torch.float32).unsqueeze(1) / 16
-    return hold_out_fifth(images, torch.from_numpy(bunch.target).long())
+    return bunch.images, bunch.target
 
 
 def mnist(folder: Path) -> Data:

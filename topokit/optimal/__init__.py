@@ -1,0 +1,1 @@
+"""Optimal mixing weights, with proof of how near to the optimum they are."""

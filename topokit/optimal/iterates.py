@@ -1,0 +1,38 @@
+"""What the solvers have in common: each is a generator of better and better weights with better and better bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from topokit.matrix import FloatArray
+from topokit.optimal.certificate import Certificate
+
+__all__ = ["Iterate", "Solver"]
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """How far a solver has come.
+
+    Attributes
+    ----------
+    weights : ndarray of float64, shape (m,)
+        Within the limits of the problem.
+    upper : float
+        The SLEM of these weights is at most this.
+    lower : float
+        No weights within the limits have a smaller SLEM.
+    certificate : callable
+        ``certificate()`` gives the dual point behind `lower`; it may take a while, so that solvers do it on demand.
+    """
+
+    weights: FloatArray
+    upper: float
+    lower: float
+    certificate: Callable[[], Certificate]
+
+
+Solver: TypeAlias = "Iterator[Iterate]"
+"""Yields iterates until it can do no better. Whoever runs it stops it when the bounds are close, or time is up."""
