@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network bench-compression bench-async bench-stragglers fault-tests soak check-page reproduce-topologies reproduce-training reproduce-compression reproduce-acid docs clean
+.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network bench-compression bench-async bench-stragglers bench-weights fault-tests soak check-page reproduce-topologies reproduce-training reproduce-compression reproduce-acid docs clean
 
 # The main job: design -> analyze -> train on real data, with results and plots in demo/.
 demo: .venv/ready
@@ -71,6 +71,10 @@ bench-async: .venv/ready
 # What one slow rank of 8 costs the others: asynchronous gossip against rounds. On a machine that is otherwise idle.
 bench-stragglers: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_stragglers.py
+
+# Optimal weights against other packages and general solvers, which get a virtual environment of their own.
+bench-weights: .venv/ready
+	$(BIN)/python tests/benchmarks/bench_weights.py $(OPTIONS)
 
 # The HTML report in a headless Chromium, which has to be installed.
 check-page: .venv/ready

@@ -14,6 +14,7 @@ from topokit.matrix import IntArray, MatrixLike, MixingMatrix
 from topokit.measurements import FACTOR, Attempts, Measurements
 from topokit.metrics.expectation import expected_contraction, why_not
 from topokit.metrics.summary import on_graph, worth
+from topokit.optimal.recheck import check_optimality
 from topokit.proofs.push_pull import prove_push_pull
 from topokit.report import Degree, Report, RoundReport
 from topokit.schedule import Schedule
@@ -50,6 +51,8 @@ def analyze(what: Schedule | MatrixLike, name: str | None = None, *, seed: int =
     ------
     InputError
         If a matrix is not square or not finite.
+    ScheduleError
+        If the schedule's certificate of optimal weights does not hold.
 
     Notes
     -----
@@ -72,6 +75,8 @@ def analyze(what: Schedule | MatrixLike, name: str | None = None, *, seed: int =
     facts = _of_period(rule, seed) if isinstance(rule, Cyclic) else _of_draws(rule, seed)
     if isinstance(what, Schedule) and what.unchecked:
         facts["notes"] += (f"claims that would take too long to check: {', '.join(what.unchecked)}",)
+    if isinstance(what, Schedule):
+        facts["optimality"] = check_optimality(what)
     return Report(
         name=title,
         nodes=rule.nodes,

@@ -19,7 +19,7 @@ from topokit.adjacency import GraphLike, asymmetric_pair, pattern_of
 from topokit.errors import InputError
 from topokit.kinds import Cyclic, Kind
 from topokit.matrix import Graph, MatrixLike, MixingMatrix
-from topokit.registry import TOPOLOGIES, WEIGHTS, Topology
+from topokit.registry import TOPOLOGIES, WEIGHTS, Topology, Weighting
 from topokit.schedule import Schedule
 
 __all__ = ["design", "design_graph", "design_matrix"]
@@ -28,7 +28,13 @@ Seed = int | np.random.Generator
 
 
 def design(
-    topology: str, nodes: int, *, weights: str | None = None, seed: Seed | None = None, **parameters: Any
+    topology: str,
+    nodes: int,
+    *,
+    weights: str | None = None,
+    weight_options: Mapping[str, Any] | None = None,
+    seed: Seed | None = None,
+    **parameters: Any,
 ) -> Schedule:
     """Make the schedule of a named topology.
 
@@ -40,6 +46,9 @@ def design(
         Number of nodes.
     weights : str, optional
         A name from `topokit.registry.WEIGHTS`, for topologies that are graphs; each has a default of its own.
+    weight_options : mapping, optional
+        Of optimal weights: ``time_limit``, ``width``, ``upper``, ``self_loops``, ``method`` and ``progress``; see
+        `topokit.optimal.optimal_weights`.
     seed : int or numpy.random.Generator, optional
         For topologies that are drawn at random; the others do not use it. Only an integer makes the file tell how to
         draw a random graph again; schedules that draw their rounds need one.
@@ -84,8 +93,7 @@ def design(
     built = entry.build(size, **arguments) if entry.edges is None else entry.adjacency(size, **arguments)
     if isinstance(built, (nx.Graph, sparse.sparray)):
         rule = WEIGHTS[weights or entry.weights or "metropolis-hastings"]
-        provenance["weights"] = rule.name
-        return Schedule.cyclic([rule.build(built)], mixing=rule.mixing, provenance=_signed(provenance))
+        return _weighted(built, rule, weight_options, provenance)
     if weights is not None:
         raise InputError(
             f"{topology} takes no weights (asked for: {weights}): its rounds and their weights are one construction"
@@ -99,7 +107,13 @@ def _as_kind(built: Any) -> Kind:
     return Cyclic([built] if isinstance(built, MixingMatrix) else built)
 
 
-def design_graph(graph: GraphLike, weights: str | None = None, *, name: str | None = None) -> Schedule:
+def design_graph(
+    graph: GraphLike,
+    weights: str | None = None,
+    *,
+    weight_options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Schedule:
     """Make the schedule that repeats one round on a graph.
 
     Parameters
@@ -111,6 +125,8 @@ def design_graph(graph: GraphLike, weights: str | None = None, *, name: str | No
     weights : str, optional
         A name from `topokit.registry.WEIGHTS`; by default ``"metropolis-hastings"``, and for directed graphs
         ``"balanced"``.
+    weight_options : mapping, optional
+        Of optimal weights; see `design`.
     name : str, optional
         What to call the topology; by default the name of the graph, or ``"graph"``.
 
@@ -135,11 +151,27 @@ def design_graph(graph: GraphLike, weights: str | None = None, *, name: str | No
     True
     """
     rule = WEIGHTS[weights or ("balanced" if _is_directed(graph) else "metropolis-hastings")]
-    provenance: dict[str, Any] = {"topology": name or "graph", "weights": rule.name}
+    provenance: dict[str, Any] = {"topology": name or "graph"}
     if isinstance(graph, nx.Graph):
         provenance["topology"] = name or str(graph.name or "graph")
         provenance |= _labels(graph)
-    return Schedule.cyclic([rule.build(graph)], mixing=rule.mixing, provenance=_signed(provenance))
+    return _weighted(graph, rule, weight_options, provenance)
+
+
+def _weighted(
+    graph: GraphLike, rule: Weighting, options: Mapping[str, Any] | None, provenance: dict[str, Any]
+) -> Schedule:
+    """Weigh a graph; weights that come with a proof leave it in the provenance."""
+    provenance["weights"] = rule.name
+    if rule.optimise is None:
+        if options:
+            raise InputError(f"{next(iter(options))} is for optimal weights (fdla, fmmc, auto), not for {rule.name}")
+        matrix = rule.build(graph)
+    else:
+        found = rule.optimise(graph, **(options or {}))
+        matrix = found.matrix
+        provenance["optimality"] = found.provenance()
+    return Schedule.cyclic([matrix], mixing=rule.mixing, provenance=_signed(provenance))
 
 
 def design_matrix(matrix: MatrixLike, *, name: str = "matrix") -> Schedule:

@@ -28,6 +28,22 @@ MAX_TRIED = 500_000  # sizes; to find that none of them will do takes a second o
 Built: TypeAlias = "Graph | MixingMatrix | tuple[MixingMatrix, ...] | Kind"
 
 
+class Optimised(Protocol):
+    """Weights that come with a proof of how good they are."""
+
+    stopped: str
+
+    @property
+    def matrix(self) -> MixingMatrix:
+        """The mixing matrix."""
+
+    def provenance(self) -> dict[str, Any]:
+        """Give what a schedule file says about them."""
+
+    def sentence(self) -> str:
+        """Say how good they are."""
+
+
 class _Entry(Protocol):
     @property
     def name(self) -> str: ...
@@ -284,6 +300,9 @@ class Weighting:
         Whether the weights are exact fractions.
     mixing : {"doubly-stochastic", "column-stochastic"}
         Which sums are one: rows and columns, or columns alone (push-sum).
+    optimise : callable or None
+        ``optimise(graph, **options)`` gives the same matrix as `build` with a proof, and takes a time limit and the
+        like; None for rules that are no optimisation.
     """
 
     name: str
@@ -292,6 +311,7 @@ class Weighting:
     build: Callable[..., MixingMatrix]
     exact: bool = True
     mixing: Literal["doubly-stochastic", "column-stochastic"] = "doubly-stochastic"
+    optimise: Callable[..., Optimised] | None = None
 
 
 class TopologyRegistry(Registry[Topology]):

@@ -18,6 +18,7 @@ from topokit.metrics.expectation import Expectation
 from topokit.metrics.neighbours import EffectiveNeighbours
 from topokit.metrics.summary import ResistanceSummary
 from topokit.metrics.transient import MixingTime, Transient
+from topokit.optimal.recheck import Optimality
 from topokit.proofs.push_pull import PushPullProof
 from topokit.proofs.windows import Windows
 from topokit.spectral import Spectrum
@@ -127,6 +128,8 @@ class Report:
     perron : tuple of float, or None
         Of one column-stochastic matrix: smallest and largest entry of n times its Perron vector, the weights that
         push-sum divides by in the end; 1 and 1 where rows sum to 1 too.
+    optimality : Optimality or None
+        What the certificate in the file proves about its weights, checked anew.
     in_degree, out_degree : Degree
         Peers that a node receives from and sends to in a round; of random schedules, in the first 100 rounds.
     messages_per_period : int or None
@@ -179,6 +182,7 @@ class Report:
     acid: AcidConstants | None = None
     push_pull: PushPullProof | None = None
     perron: tuple[float, float] | None = None
+    optimality: Optimality | None = None
     in_degree: Degree
     out_degree: Degree
     messages_per_period: int | None = None
@@ -312,6 +316,8 @@ class Report:
             lines.append(("beta", f"{factor(self.beta)} (not normal: no reliable SLEM)"))
         elif len(self.rounds) > 1 and (betas := [r.beta for r in self.rounds if r.beta is not None]):
             lines.append(("beta of the rounds", _listed(betas)))
+        if self.optimality is not None:
+            lines.append(("optimal weights", self.optimality.sentence()))
         if self.spectrum is not None and self.spectrum.bounds.width > CLOSE * max(1 - self.spectrum.beta, CLOSE):
             lines.append(("bounds", self.spectrum.sentence()))
         return lines

@@ -346,6 +346,7 @@ def survivors(schedule: Schedule, lost: Iterable[int]) -> Schedule:
     """
     left = Survivors(schedule, lost)
     rule, provenance = schedule.rule, dict(schedule.provenance) | {"without": list(left.lost)}
+    provenance.pop("optimality", None)  # of the weights before
     kept: Cyclic | Sampled | Pairwise
     if not left.lost:
         return schedule

@@ -67,8 +67,8 @@ def analyze(
     mixing, period, hash, symmetric, doubly_stochastic, nonnegative, connected, slem, spectral_gap, beta, spectrum,
     fiedler_value, contraction, contraction_per_round, gap_per_round, exact_averaging, exact_after, windows,
     expected_contraction, expectation_method, expectation_interval, expectation_confidence, effective_neighbours,
-    mixing_time, transient, resistance, acid, push_pull, perron, in_degree, out_degree, messages, rounds_to_shrink,
-    faults, notes and rounds. Numbers that do not exist or were left out are null, and notes say why.
+    mixing_time, transient, resistance, acid, push_pull, perron, optimality, in_degree, out_degree, messages,
+    rounds_to_shrink, faults, notes and rounds. Numbers that do not exist or were left out are null, and notes say why.
 
     \b
     The gap of --min-gap is 1 - contraction per round: the spectral gap of a schedule that is one symmetric (or

@@ -17,11 +17,12 @@ from topokit_cli.network_options import (
     NodesPerHost,
     read_network,
 )
-from topokit_cli.options import AsJson, Nodes, Seed, WeightsName
+from topokit_cli.options import AsJson, Nodes, Seed, TimeLimit, WeightsName
 from topokit_cli.output import out
 from topokit_cli.parameters import read_parameters
 from topokit_cli.registries import topologies
 from topokit_cli.sources import write_schedule
+from topokit_cli.weight_options import weight_options
 
 if TYPE_CHECKING:
     from topokit.matrix import Graph
@@ -52,6 +53,23 @@ def design(
         typer.Option("--directed", help="Edges of a .csv graph go one way, source to target; other files say so."),
     ] = False,
     weights: WeightsName = None,
+    time_limit: TimeLimit = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            "--width",
+            help="Of optimal weights: stop when at most this part of the spectral gap can be missing (1e-6).",
+            metavar="X",
+            show_default=False,
+        ),
+    ] = None,
+    max_weight: Annotated[
+        float | None,
+        typer.Option("--max-weight", help="Of optimal weights: most that an edge may weigh.", metavar="W"),
+    ] = None,
+    no_self_loops: Annotated[
+        bool, typer.Option("--no-self-loops", help="Of optimal weights: nodes keep nothing of their own value.")
+    ] = False,
     parameter: Annotated[
         list[str],
         typer.Option(
@@ -105,6 +123,10 @@ def design(
     the same for less. In the ranking, messages are those that the busiest node sends until then.
     Without -o, nothing is written: the command only shows what it would do.
 
+    The weights fdla (of any sign), fmmc (none negative) and auto are optimal: the schedule carries a certificate that
+    none on the same edges have a much smaller SLEM, which `topokit analyze` checks again. While they are computed,
+    standard error tells the best SLEM so far and the bound; Ctrl-C keeps the best so far.
+
     \b
     Examples:
       topokit design --nodes 16 -o schedule.json
@@ -113,6 +135,7 @@ def design(
       topokit design --topology base-3 --nodes 25 -o schedule.json
       topokit design --topology random-regular --nodes 64 -p degree=6 --seed 1 -o schedule.json
       topokit design --graph cluster.csv --weights laplacian -o schedule.json
+      topokit design --graph cluster.csv --weights fdla --time-limit 60 -o schedule.json
       topokit design --graph links.csv --directed -o schedule.json
       topokit design --graph cluster.csv --topology matcha -p budget=0.5 -o schedule.json
       topokit design --topology teleportation --nodes 64 --active auto --iterations 20000 -o schedule.json
@@ -128,10 +151,11 @@ def design(
             "a network decides between topologies: leave --topology and --graph out, or ask `topokit compare`",
             param_hint=f"'{_network_option(bandwidth, links)}'",
         )
+    options = weight_options(weights, time_limit, width, max_weight, no_self_loops)
     parameter = [*parameter, *_active(active, iterations, topology, nodes, parameter, seed)]
     recommendation = None
     if graph is not None and topology is None:
-        schedule = _from_graph(_read(graph, nodes, directed), weights)
+        schedule = _from_graph(_read(graph, nodes, directed), weights, options)
     elif graph is not None and topology is not None:
         schedule = _on_graph(topology, _read(graph, nodes, directed), read_parameters(topology, parameter), seed)
     else:
@@ -141,7 +165,9 @@ def design(
             from topokit.designer import design as design_topology
 
             parameters = read_parameters(topology, parameter)
-            schedule = design_topology(topology, nodes, weights=weights, seed=seed, **parameters)
+            schedule = design_topology(
+                topology, nodes, weights=weights, weight_options=options, seed=seed, **parameters
+            )
         else:
             network = read_network(nodes, model_size, links, bandwidth, latency, duplex, nodes_per_host)
             limits: dict[str, Any] = {"max_degree": max_degree, "undirected": undirected}
@@ -158,6 +184,8 @@ def design(
         write_schedule(schedule, output)
     else:
         out.note("nothing is written: add -o FILE to keep the schedule")
+    if schedule.provenance.get("optimality", {}).get("stopped") == "interrupt":
+        raise KeyboardInterrupt  # the best so far is written, and the exit status says that it could be better
 
 
 def _check_usage(
@@ -247,10 +275,10 @@ def _on_graph(topology: str, graph: Graph, parameters: dict[str, Any], seed: int
     return _named(design_topology(topology, graph.number_of_nodes(), seed=seed, graph=graph, **parameters))
 
 
-def _from_graph(graph: Graph, weights: str | None) -> Schedule:
+def _from_graph(graph: Graph, weights: str | None, options: dict[str, Any]) -> Schedule:
     from topokit.designer import design_graph
 
-    return _named(design_graph(graph, weights))
+    return _named(design_graph(graph, weights, weight_options=options))
 
 
 def _named(schedule: Schedule) -> Schedule:
@@ -309,12 +337,14 @@ def _check_limits(schedule: Schedule, max_degree: int | None, undirected: bool) 
 
 
 def _facts(schedule: Schedule, output: str | None) -> dict[str, Any]:
+    from topokit.optimal.recheck import summary
+
     return {
         "name": schedule.name,
         "kind": schedule.kind,
         "nodes": schedule.nodes,
         "period": schedule.period,
-        "provenance": dict(schedule.provenance),
+        "provenance": summary(schedule.provenance),
         "claims": schedule.claims.to_dict(),
         "hash": schedule.content_hash,
         "file": output,
@@ -343,6 +373,7 @@ def _busiest(schedule: Schedule) -> int:
 
 def _describe(schedule: Schedule, *, as_note: bool) -> None:
     from topokit.averaging import contraction_words
+    from topokit.optimal.recheck import check_optimality
     from topokit.words import count
 
     claims = schedule.claims
@@ -359,3 +390,5 @@ def _describe(schedule: Schedule, *, as_note: bool) -> None:
     if schedule.mixing != "doubly-stochastic":
         text += f"; {schedule.mixing}"
     (out.note if as_note else out.text)(text)
+    if (proof := check_optimality(schedule)) is not None:
+        (out.note if as_note else out.text)(f"optimal weights, {proof.sentence()}")

@@ -11,7 +11,7 @@ USAGE = 2
 CHECK_FAILED = 3
 INTERRUPTED = 130
 
-EXTRAS = {"matplotlib": "plot", "numba": "train", "sklearn": "train", "torch": "train"}
+EXTRAS = {"cvxpy": "sdp", "matplotlib": "plot", "numba": "train", "sklearn": "train", "torch": "train"}
 
 
 def explain(error: BaseException) -> tuple[int, str] | None:

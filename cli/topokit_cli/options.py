@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-__all__ = ["AsJson", "Nodes", "PlotFile", "ScheduleFiles", "Seed", "WeightsName"]
+__all__ = ["AsJson", "Nodes", "PlotFile", "ScheduleFiles", "Seed", "TimeLimit", "WeightsName"]
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print results as JSON, for machines.")]
 Nodes: TypeAlias = Annotated[
@@ -19,6 +19,15 @@ ScheduleFiles: TypeAlias = Annotated[
     list[str], typer.Argument(help="Schedule files; - is standard input.", metavar="FILE...", show_default=False)
 ]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", help="Seed of everything random.", metavar="S", min=0)]
+TimeLimit: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        help="Of optimal weights: stop after so many seconds with the best so far, as Ctrl-C does.",
+        metavar="SECONDS",
+        min=0.001,
+    ),
+]
 WeightsName: TypeAlias = Annotated[
     str | None,
     typer.Option("--weights", help="How edges are weighted; see `topokit list weights`.", metavar="NAME"),

@@ -27,7 +27,7 @@ from topokit.optimal.problem import WeightProblem
 __all__ = ["Certificate", "dual_bound", "width"]
 
 EPS = float(np.finfo(np.float64).eps)
-LARGE = 40_000  # numbers from which on they are stored in single precision
+LARGE = 200_000  # numbers from which on they are stored in single precision
 
 
 def width(upper: float, lower: float) -> float:
@@ -190,7 +190,7 @@ class Certificate:
 
 def _edges(nodes: int, listed: Any) -> IntArray:
     edges: IntArray = np.array(listed, dtype=np.int64).reshape(-1, 2)
-    if edges.size and not (0 <= edges.min() and edges.max() < nodes):
+    if edges.size and not (edges.min() >= 0 and edges.max() < nodes):
         raise ValueError(f"an edge leaves the nodes 0 to {nodes - 1}")
     return edges
 

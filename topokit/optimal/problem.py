@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import sparse
+from scipy import optimize, sparse
 
 from topokit.adjacency import GraphLike, adjacency_of_edges
 from topokit.errors import GraphError, InputError
@@ -71,7 +71,7 @@ class WeightProblem:
         return np.asarray(of_nodes[v] if self.directed else of_nodes[u] + of_nodes[v], dtype=np.float64)
 
     def degrees(self) -> IntArray:
-        """Number of edges at each node; of a directed problem, of those that end there."""
+        """Count the edges at each node; of a directed problem, those that end there."""
         return np.rint(self.node_sums(np.ones(len(self.edges)))).astype(np.int64)
 
     def laplacian(self, weights: FloatArray) -> FloatArray:
@@ -144,7 +144,8 @@ def weight_problem(
     Parameters
     ----------
     graph : networkx.Graph or sparse array, shape (n, n)
-        Connected, undirected, nodes 0 to n - 1, without self-loops. Of an adjacency matrix, only the pattern counts.
+        Connected, nodes 0 to n - 1, without self-loops. Of an adjacency matrix, only the pattern counts. An edge u -> v
+        of a directed graph says that u sends to v.
     objective : {"fdla", "fmmc"}
         Weights of any sign, or none negative.
     upper : float, array of shape (m,), or mapping of pairs to float, optional
@@ -173,8 +174,8 @@ def weight_problem(
     """
     if objective not in ("fdla", "fmmc"):
         raise InputError(f"the objective of optimal weights is fdla or fmmc, got {objective!r}")
-    messages = messages_of(graph, objective)
-    once = messages.source < messages.target
+    messages = messages_of(graph, objective, directed=True)
+    once = (messages.source < messages.target) | messages.directed
     order = np.lexsort((messages.target[once], messages.source[once]))
     edges = np.stack((messages.source[once][order], messages.target[once][order]), axis=1)
     problem = WeightProblem(
@@ -183,8 +184,11 @@ def weight_problem(
         nonnegative=objective == "fmmc",
         self_weights="zero" if not self_loops else "nonnegative" if objective == "fmmc" else "free",
         upper=None if upper is None else _upper(edges, upper),
+        directed=messages.directed,
     )
     _require_possible(problem)
+    if problem.nonnegative and problem.self_weights == "zero" and not problem.directed:
+        return _without_forced_zeros(problem)
     return problem
 
 
@@ -220,8 +224,49 @@ def _require_possible(problem: WeightProblem) -> None:
                 require_connected(adjacency_of_edges(problem.nodes, usable))
             except GraphError as error:
                 raise GraphError(f"the bounds leave no way to mix: without the edges bounded by 0, {error}") from None
-    if problem.self_weights == "zero":
+    if problem.self_weights == "zero" and not problem.directed:
         _require_odd_cycle(problem)
+
+
+def _without_forced_zeros(problem: WeightProblem) -> WeightProblem:
+    """Leave out edges whose weight can only be 0 if the weights at every node sum to 1."""
+    count = len(problem.edges)
+    sums = sparse.csr_array((np.ones(2 * count), (problem.edges.T.ravel(), np.tile(np.arange(count), 2))))
+    eye: Any = sparse.eye_array(count, format="csr")
+    ones = np.ones((problem.nodes, 1))
+    upper = np.full(count, 1.0) if problem.upper is None else np.minimum(problem.upper, 1.0)
+    # Scaled up, all weights that can be positive can be 1 at once: as many as possible are.
+    at_most: Any = sparse.block_array([[-eye, eye, None], [eye, None, sparse.csr_array(-upper[:, None])]])
+    equal: Any = sparse.block_array([[sums, sparse.csr_array((problem.nodes, count)), sparse.csr_array(-ones)]])
+    found: Any = optimize.linprog(
+        np.concatenate((np.zeros(count), -np.ones(count), [0.0])),
+        A_ub=at_most,
+        b_ub=np.zeros(2 * count),
+        A_eq=equal,
+        b_eq=np.zeros(problem.nodes),
+        bounds=[(0, None)] * count + [(0, 1)] * count + [(1, None)],
+        method="highs",
+    )
+    if found.status != 0:
+        bounds = "" if problem.upper is None else " within the bounds"
+        raise GraphError(
+            f"without self-loops, no nonnegative weights{bounds} sum to 1 at every node of this graph (two leaves of "
+            "one node would each need all of its attention); allow self-loops"
+        )
+    usable = found.x[count : 2 * count] > 0.5
+    if usable.all():
+        return problem
+    left = replace(problem, edges=problem.edges[usable], upper=None if problem.upper is None else problem.upper[usable])
+    try:
+        require_connected(adjacency_of_edges(left.nodes, left.edges))
+        _require_odd_cycle(left)
+    except GraphError as error:
+        a, b = problem.edges[~usable][0]
+        raise GraphError(
+            f"without self-loops, some edges ({a}-{b} is one) can only have the weight 0, and without them nothing "
+            f"mixes: {error}"
+        ) from None
+    return left
 
 
 def _require_odd_cycle(problem: WeightProblem) -> None:

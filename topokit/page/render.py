@@ -12,6 +12,7 @@ from string import Template
 from topokit import __version__
 from topokit.errors import InputError
 from topokit.files import write_text
+from topokit.optimal.recheck import summary
 from topokit.page.glossary import definition, definitions
 from topokit.page.pictures import Picture, consensus_picture, round_pictures, spectrum_picture
 from topokit.page.tables import details, fact_table, figures_list, identifier, mapping_table, table, text, value_text
@@ -180,7 +181,7 @@ def _rounds(report: Report) -> str:
 
 
 def _origin(schedule: Schedule, report: Report) -> str:
-    claims, provenance = schedule.claims.to_dict(), dict(schedule.provenance)
+    claims, provenance = schedule.claims.to_dict(), summary(schedule.provenance)
     parts = [mapping_table(claims, "What it claims, checked")] if claims else []
     if schedule.unchecked:
         parts.append(f"<p>Not checked, because it would take too long: {text(', '.join(schedule.unchecked))}.</p>")

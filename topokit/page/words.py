@@ -14,6 +14,7 @@ from topokit.words import count, factor
 __all__ = ["command_again", "key_figures", "verdict"]
 
 MAX_AGAIN = 2000  # nodes up to which the schedule is designed again, to see whether the command gives it
+MAX_OPTIMISED = 200  # the same, where its weights are the result of an optimisation
 
 
 def verdict(report: Report) -> str:
@@ -106,7 +107,10 @@ def command_again(schedule: Schedule) -> str | None:
         entry, preset = TOPOLOGIES.resolve(name)
         parameters = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items() if key not in preset}
         weights = provenance.get("weights") if entry.leaves_weights else None
-        again = design(name, schedule.nodes, weights=weights, seed=seed, **parameters)
+        if "optimality" in provenance and schedule.nodes > MAX_OPTIMISED:
+            return None
+        arguments: dict[str, Any] = {"weights": weights, "seed": seed, **parameters}
+        again = design(name, schedule.nodes, **arguments)
         if again.content_hash != schedule.content_hash:
             return None
     except (TopokitError, TypeError, ValueError):

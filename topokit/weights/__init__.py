@@ -15,6 +15,9 @@ max-degree-plus-one   1 / (1 + max degree)                     decentralized lea
 Without the "+ 1" a node of the largest degree keeps nothing of its own value: on a bipartite regular graph (an even
 ring, a hypercube) the SLEM is then 1 and the values never agree.
 
+``fdla`` and ``fmmc`` are optimal: no symmetric weights, or no nonnegative ones, have a smaller SLEM, and the schedule
+carries the proof (`topokit.optimal`).
+
 Directed graphs are served by ``balanced``, whose rows and columns sum to 1 where that is possible, and by
 ``push-sum``, whose columns alone do.
 """
@@ -30,9 +33,13 @@ from topokit.weights.directed import balanced_weights, push_sum_weights
 from topokit.weights.given import given_weights
 from topokit.weights.laplacian import laplacian_weights
 from topokit.weights.messages import require_connected
+from topokit.weights.optimal import auto_weights, fdla_weights, fmmc_weights
 
 __all__ = [
+    "auto_weights",
     "balanced_weights",
+    "fdla_weights",
+    "fmmc_weights",
     "given_weights",
     "laplacian_weights",
     "max_degree_plus_one_weights",

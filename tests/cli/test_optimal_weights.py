@@ -1,0 +1,141 @@
+"""Optimal weights on the command line: certificates, limits of time, Ctrl-C, and requests without an answer."""
+
+import json
+import os
+import signal
+from math import cos, pi
+
+import networkx as nx
+import pytest
+
+import topokit_cli.weight_options
+from topokit.schedule import Schedule
+
+KARATE = ["--graph", "karate.csv"]
+FDLA_OF_KARATE, FMMC_OF_KARATE = 0.924588622, 0.953552320  # re-solved from published problems
+
+
+@pytest.fixture
+def karate(tmp_path):
+    lines = "".join(f"{u},{v}\n" for u, v in nx.karate_club_graph().edges)
+    (tmp_path / "karate.csv").write_text(f"source,target\n{lines}")
+
+
+@pytest.mark.parametrize(("weights", "optimum"), [("fdla", FDLA_OF_KARATE), ("fmmc", FMMC_OF_KARATE)])
+def test_the_file_carries_a_certificate_that_analyze_checks(run, karate, weights, optimum):
+    outcome = run("design", *KARATE, "--weights", weights, "-o", "s.json")
+    assert outcome.status == 0
+    assert "optimal weights, proved: no " in outcome.stdout
+    shown = run("analyze", "s.json")
+    assert shown.status == 0
+    assert "optimal weights         proved: no " in shown.stdout
+    values = json.loads(run("analyze", "s.json", "--json").stdout)
+    assert values["slem"] == pytest.approx(optimum, abs=1e-6)
+    assert values["optimality"]["lower"] == pytest.approx(optimum, abs=1e-6)
+    assert values["optimality"]["width"] <= 1e-6
+    assert values["optimality"]["objective"] == weights
+    assert values["nonnegative"] == (weights == "fmmc")
+
+
+def test_auto_takes_nonnegative_weights_only_where_they_cost_nothing(run, karate):
+    run("design", *KARATE, "--weights", "auto", "-o", "karate.json")
+    assert json.loads(run("analyze", "karate.json", "--json").stdout)["slem"] == pytest.approx(FDLA_OF_KARATE, abs=1e-6)
+    # No weight of this grid gains from being negative.
+    run("design", "--topology", "grid", "--nodes", "16", "--weights", "auto", "-o", "grid.json")
+    grid = json.loads(run("analyze", "grid.json", "--json").stdout)
+    assert grid["nonnegative"]
+    assert grid["slem"] == pytest.approx(0.824388643, abs=1e-6)
+
+
+def test_json_leaves_the_numbers_of_the_certificate_out(run):
+    facts = json.loads(
+        run("design", "--topology", "ring", "--nodes", 9, "--weights", "fdla", "--json", "-o", "s.json").stdout
+    )
+    c, h = cos(2 * pi / 9), cos(pi / 9)
+    assert facts["provenance"]["optimality"]["lower"] == pytest.approx((c + h) / (2 - c + h), abs=1e-8)
+    assert "certificate" not in facts["provenance"]["optimality"]
+
+
+def test_the_same_command_gives_the_same_file(run, karate, tmp_path):
+    for name in ("a.json", "b.json"):
+        run("design", *KARATE, "--weights", "fmmc", "-o", name)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_a_changed_certificate_fails_the_analysis(run, tmp_path):
+    run("design", "--topology", "ring", "--nodes", 9, "--weights", "fdla", "-o", "s.json")
+    content = json.loads((tmp_path / "s.json").read_text())
+    content["provenance"]["optimality"]["lower"] += 1e-4
+    content.pop("hash")
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    outcome = run("analyze", "s.json")
+    assert outcome.status == 1
+    assert "the certificate is rejected" in outcome.stderr
+
+
+def test_progress_tells_the_value_and_the_bound_on_standard_error(run, karate, monkeypatch):
+    monkeypatch.setattr(topokit_cli.weight_options, "EVERY", 0.0)
+    outcome = run("design", *KARATE, "--weights", "fdla", "--json")
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith("interior-point ")]
+    assert len(lines) > 5
+    assert all(" SLEM 0." in line and "no weights below 0" in line for line in lines)
+    json.loads(outcome.stdout)
+
+
+def test_a_time_limit_keeps_the_best_so_far(run, karate):
+    outcome = run("design", *KARATE, "--weights", "fdla", "--time-limit", "0.001", "-o", "s.json")
+    assert outcome.status == 0
+    schedule = Schedule.load("s.json")
+    stored = schedule.provenance["optimality"]
+    assert stored["stopped"] == "time"
+    assert stored["lower"] < FDLA_OF_KARATE < stored["slem"] <= 0.949635 + 1e-6  # the best constant weight
+    assert run("analyze", "s.json").status == 0
+
+
+def test_ctrl_c_keeps_the_best_so_far_and_says_so(run, karate, monkeypatch):
+    ticks = []
+
+    def interrupt(self, progress):
+        ticks.append(progress)
+        if len(ticks) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(topokit_cli.weight_options._Ticker, "__call__", interrupt)
+    outcome = run("design", *KARATE, "--weights", "fmmc", "-o", "s.json")
+    assert outcome.status == 130
+    stored = Schedule.load("s.json").provenance["optimality"]
+    assert stored["stopped"] == "interrupt"
+    assert stored["lower"] < FMMC_OF_KARATE < stored["slem"] <= ticks[-1].upper
+    assert run("analyze", "s.json").status == 0
+
+
+def test_width_decides_when_to_stop(run, karate):
+    run("design", *KARATE, "--weights", "fdla", "--width", "0.01", "-o", "s.json")
+    stored = Schedule.load("s.json").provenance["optimality"]
+    assert 1e-5 < stored["width"] <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--topology", "ring", "-n", "8", "--time-limit", "3"], 2, "--weights fdla, fmmc or auto"),
+        (["--topology", "ring", "-n", "8", "--weights", "uniform", "--no-self-loops"], 2, "for optimal weights"),
+        (["--topology", "ring", "-n", "8", "--weights", "fdla", "--no-self-loops"], 1, "bipartite"),
+        (["--topology", "ring", "-n", "8", "--weights", "fmmc", "--max-weight", "0"], 1, "leave no way to mix"),
+        (["--topology", "ring", "-n", "8", "--weights", "fmmc", "--max-weight", "-1"], 1, "at least 0"),
+        (["--topology", "ring", "-n", "8", "--weights", "fdla", "--width", "2"], 1, "between 0 and 1"),
+        (["--topology", "star", "-n", "5", "--weights", "fmmc", "--no-self-loops"], 1, "bipartite"),
+        (["--graph", "two.csv", "--weights", "fdla"], 1, "disconnected (2 components)"),
+        (["--graph", "path.csv", "--directed", "--weights", "fdla"], 1, "not strongly connected"),
+        (["--graph", "odd.csv", "--directed", "--weights", "fmmc"], 1, "balanced weights serve"),
+    ],
+)
+def test_requests_without_an_answer_are_explained_in_a_sentence(run, tmp_path, arguments, status, message):
+    (tmp_path / "two.csv").write_text("source,target\n0,1\n2,3\n")
+    (tmp_path / "path.csv").write_text("source,target\n0,1\n1,2\n")
+    (tmp_path / "odd.csv").write_text("source,target\n0,1\n1,2\n2,0\n0,2\n")
+    outcome = run("design", *arguments, "-o", "s.json")
+    assert outcome.status == status
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert not (tmp_path / "s.json").exists()

@@ -1,0 +1,134 @@
+"""Optimal weights as rules of the registry: the smallest SLEM that the edges allow, with the proof that it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from topokit.adjacency import GraphLike
+from topokit.matrix import MixingMatrix
+from topokit.registry import weighting
+
+if TYPE_CHECKING:
+    from topokit.optimal import OptimalWeights
+
+__all__ = ["auto_weights", "fdla_weights", "fmmc_weights"]
+
+WORTH = 1.01  # times the rounds of negative weights, that nonnegative ones may need
+
+
+def _fdla(graph: GraphLike, **options: Any) -> OptimalWeights:
+    from topokit.optimal import optimal_weights
+
+    return optimal_weights(graph, "fdla", **options)
+
+
+def _fmmc(graph: GraphLike, **options: Any) -> OptimalWeights:
+    from topokit.optimal import optimal_weights
+
+    return optimal_weights(graph, "fmmc", **options)
+
+
+def _auto(graph: GraphLike, time_limit: float | None = None, **options: Any) -> OptimalWeights:
+    from math import log
+
+    half = None if time_limit is None else time_limit / 2
+    free = _fdla(graph, time_limit=half, **options)
+    if free.stopped == "interrupt" or free.slem < 1e-12:
+        return free
+    nonnegative = _fmmc(graph, time_limit=half, **options)
+    if nonnegative.slem >= 1:
+        return free
+    rounds = log(free.slem) / log(nonnegative.slem)  # of nonnegative weights, for each of free ones
+    if rounds <= WORTH:
+        return nonnegative
+    return replace(free, stopped="interrupt") if nonnegative.stopped == "interrupt" else free
+
+
+@weighting(
+    "fdla",
+    summary="the smallest SLEM of all symmetric weights, with a certificate; weights may be negative",
+    source="Xiao, Boyd 2004",
+    exact=False,
+    optimise=_fdla,
+)
+def fdla_weights(graph: GraphLike) -> MixingMatrix:
+    """Give the symmetric weights with the smallest SLEM (fastest distributed linear averaging).
+
+    `topokit.optimal.optimal_weights` gives the proof besides, and takes limits and a time limit.
+
+    Raises
+    ------
+    GraphError
+        If the graph is not connected or not simple, or directed and not circulant.
+
+    References
+    ----------
+    .. [1] L. Xiao, S. Boyd, "Fast linear iterations for distributed averaging", Systems & Control Letters 53, 2004.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> fdla_weights(nx.path_graph(3)).to_dense().round(6) + 0
+    array([[0.5, 0.5, 0. ],
+           [0.5, 0. , 0.5],
+           [0. , 0.5, 0.5]])
+    """
+    return _fdla(graph).matrix
+
+
+@weighting(
+    "fmmc",
+    summary="the smallest SLEM of nonnegative symmetric weights, with a certificate",
+    source="Boyd, Diaconis, Xiao 2004",
+    exact=False,
+    optimise=_fmmc,
+)
+def fmmc_weights(graph: GraphLike) -> MixingMatrix:
+    """Give the nonnegative symmetric weights with the smallest SLEM (fastest mixing Markov chain).
+
+    Self weights are not negative either. `topokit.optimal.optimal_weights` gives the proof besides.
+
+    Raises
+    ------
+    GraphError
+        If the graph is not connected or not simple, or directed and not circulant.
+
+    References
+    ----------
+    .. [1] S. Boyd, P. Diaconis, L. Xiao, "Fastest mixing Markov chain on a graph", SIAM Review 46(4), 2004.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from topokit.spectral import slem
+    >>> round(slem(fmmc_weights(nx.star_graph(4))), 6)
+    0.75
+    """
+    return _fmmc(graph).matrix
+
+
+@weighting(
+    "auto",
+    summary="fmmc where it needs at most 1 % more rounds than fdla, else fdla",
+    source="Xiao, Boyd 2004; Boyd, Diaconis, Xiao 2004",
+    exact=False,
+    optimise=_auto,
+)
+def auto_weights(graph: GraphLike) -> MixingMatrix:
+    """Give optimal weights, nonnegative ones where these cost next to nothing.
+
+    Nonnegative weights keep every value within the range of its neighbours', also when messages are late or lost.
+
+    Raises
+    ------
+    GraphError
+        If the graph is not connected or not simple, or directed and not circulant.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> auto_weights(nx.cycle_graph(4)).to_dense()[0].round(6).tolist()
+    [0.333333, 0.333333, 0.0, 0.333333]
+    """
+    return _auto(graph).matrix
