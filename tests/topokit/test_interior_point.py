@@ -95,6 +95,13 @@ def test_tied_weights_are_equal_and_no_better():
     assert arbitrary.upper >= tied.upper - 1e-9
 
 
+def test_the_bound_is_tight_where_symmetric_nodes_share_an_equation():
+    bowtie = nx.Graph([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (3, 4)])
+    found = solved(weight_problem(bowtie, "fdla", self_loops=False), groups=np.array([0, 0, 0, 0, 1, 1]))
+    assert found.weights == pytest.approx([0.25] * 4 + [0.75] * 2)
+    assert (found.upper, found.lower) == pytest.approx((0.75, 0.75), abs=1e-7)
+
+
 def test_a_start_of_ones_own_changes_nothing_but_the_way():
     problem = weight_problem(nx.karate_club_graph(), "fdla")
     own = solved(problem, start=np.full(78, 0.01))

@@ -126,7 +126,6 @@ class _Point:
     dual_factors: Pair
     slacks: FloatArray
     multipliers: FloatArray
-    prices_of_equations: FloatArray
 
     @property
     def order(self) -> int:
@@ -145,18 +144,27 @@ class _Point:
         upper = float(max(-values[0], values[-1], 0.0))
         positive, negative = (Y - Y.mean() for Y in self.duals)
         scale = 1 / (np.trace(positive) + np.trace(negative))
-        prices = self._prices() * scale
         worth = (_on_edges(self.problem, positive) - _on_edges(self.problem, negative)) * scale
+        prices = self._prices(worth, scale)
         trace = (np.trace(positive) - np.trace(negative)) * scale
         lower = dual_bound(self.problem, float(trace), worth, prices, upper)
         certificate = partial(_certificate, self, prices, upper)
         return Iterate(weights, upper, lower, certificate)
 
-    def _prices(self) -> FloatArray:
+    def _prices(self, worth: FloatArray, scale: float) -> FloatArray:
+        """Give the prices of the nodes' sums.
+
+        They are multipliers where these sums are bounded; where they are fixed, the two prices of an edge make up what
+        the edge is worth.
+        """
+        limits = self.limits
+        if limits.freedom is not None:
+            wanted = np.bincount(self.groups, weights=worth) + limits.slope.T @ self.multipliers * scale
+            of_equations = np.linalg.lstsq(limits.equal.T, wanted)[0]
+            return np.asarray(limits.equal_nodes.T @ of_equations, dtype=np.float64)
         prices = np.zeros(self.problem.nodes)
-        if self.limits.node_slacks.stop > self.limits.node_slacks.start:
-            prices = self.multipliers[self.limits.node_slacks].copy()
-        prices[self.limits.equal_nodes] += self.prices_of_equations
+        if limits.node_slacks.stop > limits.node_slacks.start:
+            prices = self.multipliers[limits.node_slacks] * scale
         return prices
 
 
@@ -200,7 +208,6 @@ def _first_point(problem: WeightProblem, groups: IntArray, limits: LinearLimits)
     slacks = limits.slacks(x)
     return _Point(
         problem, groups, limits, s, x, matrices, factors, duals, _cholesky(duals), slacks, scale / slacks,
-        np.zeros(len(limits.equal)),
     )  # fmt: skip
 
 
@@ -222,7 +229,6 @@ class _Direction:
     duals: Pair
     slacks: FloatArray
     multipliers: FloatArray
-    prices: FloatArray
 
 
 class _NewtonSystem:
@@ -235,12 +241,12 @@ class _NewtonSystem:
         ratio = point.multipliers / point.slacks
         slope = point.limits.slope
         matrix[1:, 1:] += (slope.T @ sparse.diags_array(ratio) @ slope).toarray()
+        # Where equations leave less freedom, steps are combinations of a basis of it.
+        self.freedom = point.limits.freedom
+        if self.freedom is not None:
+            free = linalg.block_diag(np.ones((1, 1)), self.freedom)
+            matrix = free.T @ matrix @ free
         self.factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-        self.equal = point.limits.equal
-        if len(self.equal):
-            full = np.hstack((np.zeros((len(self.equal), 1)), self.equal))
-            self.behind = linalg.cho_solve(self.factor, full.T, check_finite=False)
-            self.of_equations = linalg.cho_factor(full @ self.behind, lower=True)
 
     def solve(self, target: float, correction: _Direction | None) -> _Direction:
         """Give the direction to the point where all products are `target`."""
@@ -255,13 +261,13 @@ class _NewtonSystem:
         right[0] = sum(float(np.trace(M) - M.mean() * len(M)) for M in wanted) - 1
         of_edges = _on_edges(point.problem, wanted[0]) - _on_edges(point.problem, wanted[1])
         right[1:] = np.bincount(point.groups, weights=of_edges, minlength=point.x.size) + slope.T @ pull
-        right[1:] -= self.equal.T @ point.prices_of_equations
-        step = linalg.cho_solve(self.factor, right, check_finite=False)
-        prices = np.zeros(len(self.equal))
-        if len(self.equal):
-            prices = linalg.cho_solve(self.of_equations, self.equal @ step[1:])
-            step -= self.behind @ prices
-        s, x = float(step[0]), step[1:]
+        if self.freedom is None:
+            step = linalg.cho_solve(self.factor, right, check_finite=False)
+            s, x = float(step[0]), step[1:]
+        else:
+            right = np.append(right[0], self.freedom.T @ right[1:])
+            step = linalg.cho_solve(self.factor, right, check_finite=False)
+            s, x = float(step[0]), self.freedom @ step[1:]
         changes = _changes(point, s, x)
         duals = [
             wanted[k] - point.duals[k] - _symmetric(self.inverses[k] @ (changes[k] @ point.duals[k])) for k in range(2)
@@ -269,7 +275,7 @@ class _NewtonSystem:
         slacks = np.asarray(slope @ x)
         multipliers = pull - point.multipliers - slacks * point.multipliers / point.slacks
         dense = tuple(np.asarray(change.toarray() - s / len(duals[0])) for change in changes)
-        return _Direction(s, x, (dense[0], dense[1]), (duals[0], duals[1]), slacks, multipliers, prices)
+        return _Direction(s, x, (dense[0], dense[1]), (duals[0], duals[1]), slacks, multipliers)
 
     def _second_order(self, k: int, s: float, x: FloatArray, dual: FloatArray) -> FloatArray:
         change = _changes(self.point, s, x)[k]
@@ -344,7 +350,6 @@ def _step(point: _Point) -> _Point | None:
     return _Point(
         point.problem, point.groups, point.limits, s, x, matrices, factors, duals, dual_factors,
         point.limits.slacks(x), point.multipliers + dual * direction.multipliers,
-        point.prices_of_equations + dual * direction.prices,
     )  # fmt: skip
 
 

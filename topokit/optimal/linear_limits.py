@@ -29,8 +29,10 @@ class LinearLimits:
     constant : ndarray, shape (q,)
     equal : ndarray, shape (p, K)
         Of full row rank; p = 0 where self weights need not be 0.
-    equal_nodes : ndarray of int64, shape (p,)
-        The node that each equation belongs to.
+    freedom : ndarray, shape (K, K - p), or None
+        Orthonormal columns that span what the equations leave free; None where there are no equations.
+    equal_nodes : sparse array, shape (p, n)
+        The nodes that have each equation, in equal shares that sum to 1: symmetric nodes have the same.
     node_slacks : slice
         Which of the slacks are the self weights of the nodes 0 to n - 1; empty if there are none.
     start : ndarray, shape (K,)
@@ -40,7 +42,8 @@ class LinearLimits:
     slope: sparse.csr_array
     constant: FloatArray
     equal: FloatArray
-    equal_nodes: IntArray
+    freedom: FloatArray | None
+    equal_nodes: sparse.csr_array
     node_slacks: slice
     start: FloatArray
 
@@ -90,12 +93,13 @@ def linear_limits(problem: WeightProblem, groups: IntArray, start: FloatArray | 
     constant = np.concatenate(constants) if constants else np.zeros(0)
     if problem.self_weights == "zero":
         inside = _centre_of_equations(problem, sums, upper)
-        equal_nodes = _independent_rows(sums)
-        equal = sums[equal_nodes].toarray()
+        rows_kept = _independent_rows(sums)
+        equal, equal_nodes = sums[rows_kept].toarray(), _sharing(sums, rows_kept)
+        freedom = linalg.null_space(equal)
     else:
         inside = _inside(problem, groups, count, upper, start)
-        equal_nodes, equal = np.zeros(0, dtype=np.int64), np.zeros((0, count))
-    return LinearLimits(slope, constant, equal, equal_nodes, node_slacks, inside)
+        equal, freedom, equal_nodes = np.zeros((0, count)), None, sparse.csr_array((0, problem.nodes))
+    return LinearLimits(slope, constant, equal, freedom, equal_nodes, node_slacks, inside)
 
 
 def _node_sums(problem: WeightProblem, groups: IntArray, count: int) -> sparse.csr_array:
@@ -130,6 +134,15 @@ def _independent_rows(sums: sparse.csr_array) -> IntArray:
     _, triangle, order = linalg.qr(dense.T, mode="economic", pivoting=True)
     size = np.abs(np.diag(triangle))
     return np.sort(order[: int((size > DEPENDENT * size[0]).sum())]).astype(np.int64)
+
+
+def _sharing(sums: sparse.csr_array, rows: IntArray) -> sparse.csr_array:
+    """Find the nodes whose equation is that of each given row."""
+    dense = sums.toarray()
+    _, classes = np.unique(dense, axis=0, return_inverse=True)
+    classes = classes.ravel()
+    same = classes[rows][:, None] == classes[None, :]
+    return sparse.csr_array(same / same.sum(axis=1, keepdims=True))
 
 
 def _centre_of_equations(problem: WeightProblem, sums: sparse.csr_array, upper: FloatArray) -> FloatArray:

@@ -273,7 +273,8 @@ def _solver(problem: WeightProblem, method: str, seconds: float) -> tuple[str, I
     if method == "sdp":
         from topokit.optimal.sdp import sdp_weights
 
-        return "sdp", (sdp_weights(problem) for _ in range(1))
+        limit = None if seconds == np.inf else seconds
+        return "sdp", (sdp_weights(problem, time_limit=limit) for _ in range(1))
     if method == "first-order":
         return method, first_order(problem)
     orbits = edge_orbits(
