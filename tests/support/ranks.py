@@ -19,7 +19,6 @@ _context.set_forkserver_preload(
     [
         "torch",
         "torch.distributed",
-        "sklearn.datasets",
         "topokit_trainer.loop",
         "topokit_trainer.mixing_kernel",
         "topokit.designer",

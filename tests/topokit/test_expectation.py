@@ -84,7 +84,7 @@ def test_samplers_against_everything_that_they_can_draw(name, nodes, parameters)
 def test_samplers_against_many_draws(name, nodes, parameters):
     kind = Drawn(nodes, name, parameters, 5)
     # Errors of random directions, after one round each.
-    x = np.random.default_rng(0).standard_normal((3000, nodes))
+    x = np.random.default_rng(0).standard_normal((1500, nodes))
     x -= x.mean(axis=1, keepdims=True)
     squares = [np.sum((kind.round(t).to_dense() @ x[t]) ** 2) for t in range(len(x))]
     ratio = np.sum(squares) / np.sum(x**2)

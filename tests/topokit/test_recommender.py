@@ -69,10 +69,10 @@ def test_powers_of_two_get_an_exact_one_peer_sequence():
 
 def test_other_sizes_get_an_exact_sequence_for_any_number_of_nodes():
     for nodes, name, score in ((12, "base-2", 5), (24, "base-2", 6), (25, "base-5", 8), (100, "base-2", 11)):
-        best = recommend(nodes).best
-        assert best.exact
-        assert best.score <= score
-        base = next(c for c in recommend(nodes).candidates if c.name == name)
+        found = recommend(nodes)
+        assert found.best.exact
+        assert found.best.score <= score
+        base = next(c for c in found.candidates if c.name == name)
         assert base.score == score
 
 

@@ -25,7 +25,7 @@ from topokit.schedule import Schedule
 from topokit.spectral import slem
 from topokit.traffic import traffic
 
-SIZES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 18, 24, 25, 31, 32, 34)
+SIZES = (2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 25, 31, 32)
 DRAWS = 12
 
 # Parameters that a family is also built with; those without a default have to be here.

@@ -196,7 +196,8 @@ def test_the_json_form_is_stable_and_finite():
         "name nodes kind copies mixing period hash symmetric doubly_stochastic nonnegative connected slem spectral_gap "
         "beta spectrum fiedler_value contraction contraction_per_round gap_per_round exact_averaging exact_after "
         "windows expected_contraction expectation_method expectation_interval expectation_confidence "
-        "effective_neighbours mixing_time transient resistance acid push_pull perron optimality in_degree out_degree messages "
+        "effective_neighbours mixing_time transient resistance acid push_pull perron optimality in_degree out_degree "
+        "messages "
         "rounds_to_shrink faults notes rounds"
     )
     for schedule in (design("ring", 6), design("one-peer-exponential", 6)):

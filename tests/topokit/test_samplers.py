@@ -208,7 +208,7 @@ def test_the_local_epidemic_sends_alike(drawn):
     [("matching", {}), ("groups", {"size": 3}), ("shift", {}), ("epidemic", {}), ("epidemic-local", {"peers": 2})],
 )
 def test_every_pair_is_equally_likely(name, parameters):
-    nodes, rounds = 6, 3000
+    nodes, rounds = 6, 1500
     kind = Drawn(nodes, name, parameters, 21)
     counts = np.zeros((nodes, nodes))
     for t in range(rounds):

@@ -17,7 +17,7 @@ from topokit.schedule import Schedule
 from topokit_trainer import Trainer, train
 from topokit_trainer.algorithms import make_algorithm
 
-STEPS = 50
+STEPS = 24
 
 
 def doubly_stochastic(n, seed=3):

@@ -12,14 +12,14 @@ from workers import final_parameters
 from topokit.designer import design
 from topokit_trainer import Trainer
 
-STEPS = 50
+STEPS = 24
 RING = design("ring", 4)
 USUAL = settings(algorithm="allreduce", steps=STEPS, lr=0.1, perturb=0.1, clip=1.0)
 MOMENTUM = replace(USUAL, momentum=0.9, weight_decay=0.01)
-CONFIGS = {name: replace(MOMENTUM, steps=20) for name in MODELS} | {
+CONFIGS = {name: replace(MOMENTUM, steps=14) for name in MODELS} | {
     "linear": MOMENTUM,
-    "adam": replace(USUAL, steps=20, optimizer="adam", lr=0.01),
-    "last layer": replace(USUAL, steps=20),
+    "adam": replace(USUAL, steps=14, optimizer="adam", lr=0.01),
+    "last layer": replace(USUAL, steps=14),
 }
 RUNS = [(name, RING, config, None) for name, config in CONFIGS.items()]
 # Whether the wrapper looks for unused parameters in every step; None where it is not used.

@@ -158,9 +158,15 @@ RATES = {  # of the second moments, without and with acceleration
 }
 
 
-@pytest.mark.parametrize(("repeats", "within"), [(300, 0.2), pytest.param(4000, 0.06, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "repeats", "within"),
+    [
+        ("ring-8", 300, 0.2),
+        ("path-8", 300, 0.2),
+        *(pytest.param(name, 4000, 0.06, marks=pytest.mark.slow) for name in RATES),
+    ],
+)
 @pytest.mark.parametrize("acid", [False, True])
-@pytest.mark.parametrize("name", RATES)
 def test_gossip_alone_decays_as_fast_as_the_lifted_operator_says(name, acid, repeats, within):
     """From the slowest start, whose second moments decay at one rate from the first moment on: four standard errors."""
     schedule, *known = RATES[name]

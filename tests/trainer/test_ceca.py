@@ -15,7 +15,7 @@ from topokit.schedule import Schedule
 from topokit_trainer import Trainer
 from topokit_trainer.algorithms.ceca import sent_copy
 
-STEPS = 50
+STEPS = 24
 MOMENTUM = {"momentum": 0.9, "weight_decay": 0.01}
 
 

@@ -81,7 +81,7 @@ if hasattr(optim, "Adafactor"):
     CASES["adafactor"] = ({}, {"optimizer": lambda m: optim.Adafactor(m.parameters(), lr=0.05)})
 
 
-CRASHING = ("momentum", "awc, 3 local steps", "batch norm", "adamw and cosine", "lbfgs")
+CRASHING = ("awc, 3 local steps", "batch norm", "lbfgs")
 
 
 def trainer_for(out, changes=None, parts=None, schedule=SCHEDULE):

@@ -119,7 +119,7 @@ def tuned():
 def test_no_other_of_the_list_is_much_better_by_hand(tuned, place, name):
     gamma = tuned[place, name]
     assert gamma in STEPS
-    left = {step: left_by_hand(design(place, 8), name, step, 11) for step in (STEPS[0], *STEPS[10:])}
+    left = {step: left_by_hand(design(place, 8), name, step, 11) for step in {STEPS[0], *STEPS[10::3], gamma}}
     assert left[gamma] < 3 * min(left.values())
     assert left[gamma] < 0.2 * min(left[STEPS[0]], 1)  # the choice matters
 
@@ -155,6 +155,7 @@ class Matrix(nn.Module):
         return torch.zeros(len(x), CLASSES, dtype=x.dtype) + 0 * self.matrix.sum()
 
 
+@pytest.mark.slow
 def test_steps_that_only_begin_well_are_not_taken():
     gamma, found = "tuned", {}
     for factor in (1, 2):

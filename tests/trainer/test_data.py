@@ -197,9 +197,12 @@ def test_labels_without_reading_samples():
     assert labels_of(Subset(numbered(5), [4, 2])).tolist() == [1, 2]
 
 
-def test_digits_are_those_of_scikit_learn():
+@pytest.mark.parametrize("found", [True, False], ids=["file", "package"])
+def test_digits_are_those_of_scikit_learn(monkeypatch, found):
     from sklearn.datasets import load_digits
 
+    if not found:  # as in a release that keeps its files elsewhere
+        monkeypatch.setattr("topokit_trainer.data.find_spec", lambda name: None)
     data, bunch = load_data(TrainConfig()), load_digits()
     assert (len(data.train), len(data.test)) == (1437, 360)
     assert (data.sample_shape, data.classes) == ((1, 8, 8), 10)

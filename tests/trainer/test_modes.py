@@ -25,7 +25,7 @@ def runs():
         (
             design(name, 4),
             TrainConfig(
-                steps=50,
+                steps=20,
                 batch_size=8,
                 order=order,
                 dtype=dtype,

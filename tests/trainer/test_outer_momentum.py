@@ -16,7 +16,7 @@ from topokit.matrix import MixingMatrix
 from topokit.schedule import Schedule
 from topokit_trainer import Trainer
 
-STEPS = 50
+STEPS = 34
 RING = design("ring", 4)
 MOMENTUM = {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.01}
 OUTER = {"outer_momentum": 0.6, "outer_lr": 0.8}

@@ -111,7 +111,7 @@ def test_ranks_follow_its_equations_and_do_the_same_bit_for_bit(size):
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize(("first", "second"), [(1, 1), (4, 2), (2, 1)])
+@pytest.mark.parametrize(("first", "second"), [(1, 1), (4, 2), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_a_run_goes_on_bit_for_bit_also_on_other_ranks(tmp_path, first, second):
     parts = {"model": network, "data": blobs()}
     for name in ("sampled", "star") if first == 1 else ("sampled",):

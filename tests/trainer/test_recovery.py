@@ -64,7 +64,13 @@ def test_the_living_go_on_with_the_complement_and_keep_their_mean(topology, node
 
 def test_a_rank_that_hangs_is_waited_for_and_then_left_behind():
     with mortal_ranks(
-        train_and_note, 4, "ring", 4, SETTINGS | {"lost_after": 1.0}, [(1, 11, "sent", STOP)], timeout=40
+        train_and_note,
+        4,
+        "ring",
+        4,
+        SETTINGS | {"lost_after": 1.0, "timeout": 3.0},
+        [(1, 11, "sent", STOP)],
+        timeout=40,
     ) as group:
         results = group.results(0, 2, 3)
         group.signal(1, signal.SIGCONT)

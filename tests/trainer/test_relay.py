@@ -15,7 +15,7 @@ from topokit.matrix import MixingMatrix
 from topokit_trainer import Trainer
 from topokit_trainer.algorithms.relay import tree_edges
 
-STEPS = 50
+STEPS = 24
 MOMENTUM = {"momentum": 0.9, "weight_decay": 0.01}
 
 
@@ -110,19 +110,19 @@ def messages(tree, start):
     return combine
 
 
-@pytest.mark.parametrize("oracle", [delayed_means, messages])
 @pytest.mark.parametrize("local_steps", [1, 3])
 @pytest.mark.parametrize("name", TREES)
-def test_it_is_its_equations(name, local_steps, oracle):
+def test_it_is_its_equations(name, local_steps):
     changes = {"steps": STEPS, "perturb": 0.1, "local_steps": local_steps, "gradients": "vmap", **MOMENTUM}
     trainer = trainer_for(SCHEDULES[name], **changes)
     n, start = len(TREES[name]), final_parameters(trainer).copy()
     final = trainer.run().final
     found = final_parameters(trainer)
-    expected = run_by_hand(trainer, start, momentum(trainer), oracle(TREES[name], start))
     assert np.abs(found - start).max() > 0.1
     assert np.abs(found - found.mean(axis=0)).max() > 1e-3
-    assert np.abs(found - expected).max() < 1e-10
+    for oracle in (delayed_means, messages):
+        expected = run_by_hand(trainer, start, momentum(trainer), oracle(TREES[name], start))
+        assert np.abs(found - expected).max() < 1e-10, oracle.__name__
     rounds = STEPS // local_steps
     assert final["round"] == rounds
     assert final["bytes_sent_per_node"] == round(rounds * 2 * (n - 1) / n * trainer.nodes.stacks.bytes_per_node)

@@ -91,19 +91,20 @@ def trajectory(folder):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(folder)]
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 @pytest.mark.parametrize(
     ("processes", "order", "number", "by_command"),
     [
-        pytest.param(1, "atc", signal.SIGINT, True, marks=pytest.mark.slow),
+        (1, "atc", signal.SIGINT, True),
         (2, "awc", signal.SIGKILL, False),
-        pytest.param(2, "awc", signal.SIGKILL, True, marks=pytest.mark.slow),
-        pytest.param(1, "awc", signal.SIGKILL, True, marks=pytest.mark.slow),
-        pytest.param(2, "atc", signal.SIGINT, True, marks=pytest.mark.slow),
+        (2, "awc", signal.SIGKILL, True),
+        (1, "awc", signal.SIGKILL, True),
+        (2, "atc", signal.SIGINT, True),
     ],
 )
 def test_interrupted_runs_go_on(tmp_path, processes, order, number, by_command):
-    steps, schedule = 300, design("one-peer-exponential", 4)
+    steps, schedule = 200, design("one-peer-exponential", 4)
     schedule.save(tmp_path / "schedule.json")
     process = start(tmp_path / "interrupted", processes, order, steps)
     status = interrupt(process, tmp_path / "interrupted", number)

@@ -255,6 +255,7 @@ def test_the_command_line_refuses_in_one_sentence(tmp_path, capsys, options, mes
 
 
 @LINUX
+@pytest.mark.slow
 def test_a_real_run_goes_on_without_rank_0(tmp_path):
     design("pairwise", 3, graph="complete").save(tmp_path / "pairs.json")
     words = (*OPTIONS, "--survive", "--restarts", 0, "--steps", 300, "--eval-every", 50, "--speeds", 0.1)

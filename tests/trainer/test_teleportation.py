@@ -18,7 +18,7 @@ from topokit.schedule import Schedule
 from topokit_trainer import Trainer, train
 from topokit_trainer.relocation import block_diagonal, messages_between
 
-STEPS = 50
+STEPS = 24
 
 
 def directed(k):

@@ -42,7 +42,6 @@ def run_schedule(schedule_path: str, config: TrainConfig, report: Callable[[str]
     from topokit_trainer.asynchronous.clock import on_real_clock
     from topokit_trainer.loop import Trainer
     from topokit_trainer.plots import plot_run
-    from topokit_trainer.search import search_active
     from topokit_trainer.world import open_world
 
     early: Schedule | None = None
@@ -58,6 +57,8 @@ def run_schedule(schedule_path: str, config: TrainConfig, report: Callable[[str]
         with world.agreed():
             schedule = early or Schedule.load(schedule_path)
         if config.search_active:
+            from topokit_trainer.search import search_active
+
             metrics = search_active(schedule, config, world, report).metrics
             folders = [config.out / name for name in ("together", "everyone")] if config.out else []
             folders = [folder for folder in folders if (folder / "summary.json").exists()]
