@@ -94,11 +94,34 @@ def design(
     if isinstance(built, (nx.Graph, sparse.sparray)):
         rule = WEIGHTS[weights or entry.weights or "metropolis-hastings"]
         return _weighted(built, rule, weight_options, provenance)
+    kind = _as_kind(built)
     if weights is not None:
+        kind = _reweighted(kind, topology, WEIGHTS[weights], weight_options, provenance)
+    return Schedule.of(kind, provenance=_signed(provenance))
+
+
+def _reweighted(
+    kind: Kind, topology: str, rule: Weighting, options: Mapping[str, Any] | None, provenance: dict[str, Any]
+) -> Cyclic:
+    """Optimise the weights of a period's rounds, where that makes sense; their edges stay what they are."""
+    if rule.optimise is None or not isinstance(kind, Cyclic) or kind.copies > 1 or kind.mixing != "doubly-stochastic":
+        optimal = ""
+        if isinstance(kind, Cyclic) and kind.copies == 1 and kind.mixing == "doubly-stochastic":
+            optimal = "; the optimal ones, fmmc and fdla, keep the edges and optimise the whole period"
         raise InputError(
-            f"{topology} takes no weights (asked for: {weights}): its rounds and their weights are one construction"
+            f"{topology} takes no weights (asked for: {rule.name}): its rounds and their weights are one construction"
+            f"{optimal}"
         )
-    return Schedule.of(_as_kind(built), provenance=_signed(provenance))
+    from topokit.optimal.period import period_weights
+
+    wanted = dict(options or {})
+    unknown = sorted(set(wanted) - {"time_limit", "progress"})
+    if unknown:
+        raise InputError(f"{unknown[0]} is for the weights of one graph, not for those of a period such as {topology}")
+    found = period_weights(kind.rounds, nonnegative=rule.name != "fdla", **wanted)
+    provenance["weights"] = rule.name
+    provenance["optimality"] = found.provenance()
+    return Cyclic(found.rounds)
 
 
 def _as_kind(built: Any) -> Kind:
