@@ -97,7 +97,7 @@ def design(
     kind = _as_kind(built)
     if weights is not None:
         kind = _reweighted(kind, topology, WEIGHTS[weights], weight_options, provenance)
-    return Schedule.of(kind, provenance=_signed(provenance))
+    return Schedule.of(kind, provenance=_signed({**provenance, **kind.remarks}))
 
 
 def _reweighted(

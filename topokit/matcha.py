@@ -14,25 +14,21 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
-from scipy import optimize
+from scipy import optimize, sparse
 
 from topokit.edge_colouring import decompose
 from topokit.errors import ConvergenceError, InputError
 from topokit.kinds import Matchings
 from topokit.matrix import FloatArray, Graph, IntArray
+from topokit.optimal.connectivity import connectivity_remark, maximal_connectivity
+from topokit.optimal.connectivity_problem import ConnectivityProblem
 from topokit.weights.messages import require_connected
 
 __all__ = ["Activation", "activation_probabilities", "decompose", "matcha_rounds", "mixing_weight"]
 
-TOLERANCE = 1e-9  # on the optimum, relative to it
+TOLERANCE = 1e-8  # on the optimum, relative to it; nearer to it, rounding errors grow in what is the centre
 ACCEPTED = 1e-4  # the same, where rounding errors allow no better
-ROUNDING = 1e-13  # on eigenvalues, relative to the largest degree and probability
-FIRST = 10  # barrier, relative to what suits the start
-SHRINK = 3  # of the barrier from one centre to the next
-CENTRED = 1e-3  # squared Newton decrement
-MAX_STEPS = 200  # of Newton's method for one barrier; some 10 are usual
-SHORTEST = 1e-6  # part of a Newton step
-SAFE = 0.0625  # squared Newton decrement below which a full step is known to stay inside
+ROUNDING = 1e-13  # on eigenvalues, relative to the largest degree
 DECIMALS = 6  # of the probabilities and the weight of a schedule
 
 
@@ -81,10 +77,6 @@ class _Laplacians:
         L[np.diag_indices(self.nodes)] = -L.sum(axis=1)
         return L
 
-    def sums(self, of_edges: FloatArray) -> FloatArray:
-        """Sum numbers, one for each edge, over each matching."""
-        return np.bincount(self.of_edge, weights=of_edges, minlength=self.count).astype(np.float64)
-
 
 def activation_probabilities(matchings: Sequence[Any], nodes: int, budget: float) -> Activation:
     """Choose activation probabilities p that maximise mu_2(sum_j p_j L_j) subject to sum_j p_j <= budget * M.
@@ -118,13 +110,8 @@ def activation_probabilities(matchings: Sequence[Any], nodes: int, budget: float
 
     Notes
     -----
-    A concave problem, solved by Newton's method along the central path of
-
-        t + b (log det(sum_j p_j L_j - t (I - J) + J) + sum_j (log p_j + log(1 - p_j)) + log(budget M - sum_j p_j))
-
-    for ever smaller b: a second or so for 300 nodes, half a minute for 1,000. The bound is by duality: for any Z that
-    is positive semidefinite with Z 1 = 0 and trace 1, mu_2(sum_j p_j L_j) <= sum_j p_j <Z, L_j>, which is largest where
-    the budget is spent on the largest <Z, L_j>. Z is proportional to the inverse of the matrix above.
+    A concave problem, solved by `topokit.optimal.connectivity.maximal_connectivity`, which also gives the bound: half
+    a second for 300 nodes, some ten seconds for 1,000.
 
     References
     ----------
@@ -146,131 +133,19 @@ def activation_probabilities(matchings: Sequence[Any], nodes: int, budget: float
     laplacians.require_connected(everything)
     if budget == 1:
         # No eigenvalue falls when a probability rises.
-        mu2 = _second(laplacians.mean(everything))
+        mu2 = float(np.linalg.eigvalsh(laplacians.mean(everything))[1])
         return Activation(everything, mu2, mu2)
-    path = _CentralPath(laplacians, budget * laplacians.count)
-    while path.gap > path.tolerance(TOLERANCE) and path.centre():
-        pass
-    mu2 = _second(laplacians.mean(path.p))
-    if path.bound - mu2 > path.tolerance(ACCEPTED):
+    limits = sparse.csr_array(np.vstack((np.eye(laplacians.count), everything)))
+    problem = ConnectivityProblem(
+        nodes, laplacians.edges, limits, np.append(everything, budget * laplacians.count), laplacians.of_edge
+    )
+    best = maximal_connectivity(problem, tolerance=TOLERANCE)
+    if best.bound - best.mu2 > ACCEPTED * best.mu2 + ROUNDING * float(np.bincount(laplacians.edges.ravel()).max()):
         raise ConvergenceError(
-            f"activation probabilities were found that reach mu_2 = {mu2:.6g}, but rounding errors leave open whether "
-            f"others reach {path.bound:.6g}; try another budget"
+            f"activation probabilities were found that reach mu_2 = {best.mu2:.6g}, but rounding errors leave open "
+            f"whether others reach {best.bound:.6g}; try another budget"
         )
-    return Activation(path.p, mu2, max(path.bound, mu2))
-
-
-def _second(laplacian: FloatArray) -> float:
-    return float(np.linalg.eigvalsh(laplacian)[1])
-
-
-class _CentralPath:
-    """The maximisers of the problem with a logarithmic barrier, for one value of the barrier after the other."""
-
-    def __init__(self, laplacians: _Laplacians, total: float) -> None:
-        self.laplacians, self.total = laplacians, total
-        self.p: FloatArray = np.full(laplacians.count, total / laplacians.count / 2)
-        self.t, self.bound = 0.0, np.inf
-        slope, _ = self._determinant()
-        self.barrier = FIRST / -slope[-1]  # of which t = 0 is not far from the maximum
-        self.largest = float(np.bincount(laplacians.edges.ravel()).max())
-
-    @property
-    def gap(self) -> float:
-        # The matrix of the barrier is positive definite: t is below mu_2.
-        return self.bound - self.t
-
-    def tolerance(self, relative: float) -> float:
-        return relative * self.t + ROUNDING * self.largest * float(self.p.max())
-
-    def centre(self) -> bool:
-        """Run Newton's method for this barrier, and say whether it converged, or met rounding errors.
-
-        Then take a smaller barrier, and go where the path would lead if it were straight.
-        """
-        last = np.inf
-        for _ in range(MAX_STEPS):
-            slope, curvature = self._determinant()
-            slack, p = self.total - self.p.sum(), self.p
-            gradient = slope + np.append(1 / p - 1 / (1 - p) - 1 / slack, 1 / self.barrier)
-            hessian = curvature.copy()
-            hessian[:-1, :-1] += np.diag(p**-2 + (1 - p) ** -2) + slack**-2
-            step = _solved(hessian, gradient)
-            decrement = float(gradient @ step)
-            if decrement < 1:
-                # The inverse after the step, to first order, is still positive semidefinite, and nearer to the optimum
-                # of the dual problem.
-                worth = slope - curvature @ step
-                self.bound = min(self.bound, _spend(worth[:-1] / -worth[-1], self.total))
-            if decrement > SAFE:
-                if not self._go(step, gain=0.1 * decrement):
-                    return False
-            elif decrement > last / 2:
-                return False
-            else:
-                self.p, self.t = self.p + step[:-1], self.t + step[-1]
-            if decrement <= CENTRED:
-                # Along the path, the gradient of all that the barrier multiplies is -1/barrier in t, and 0 in p.
-                along = _solved(hessian, np.append(np.zeros(p.size), (1 - 1 / SHRINK) / self.barrier))
-                self.barrier /= SHRINK
-                self._go(along, gain=0)
-                return True
-            last = decrement
-        return False
-
-    def _go(self, step: FloatArray, gain: float) -> bool:
-        """Take a step, or as much of it as brings its part of a gain; say whether there is such a part."""
-        value, length = self._value(self.p, self.t), 1.0
-        while length > SHORTEST:
-            p, t = self.p + length * step[:-1], self.t + length * step[-1]
-            if self._value(p, t) > value + length * gain:
-                self.p, self.t = p, t
-                return True
-            length *= 0.7
-        return False
-
-    def _matrix(self, p: FloatArray, t: float) -> FloatArray:
-        matrix = self.laplacians.mean(p) + (1 + t) / self.laplacians.nodes
-        matrix[np.diag_indices(len(matrix))] -= t
-        return matrix
-
-    def _value(self, p: FloatArray, t: float) -> float:
-        slack = self.total - p.sum()
-        if p.min() <= 0 or p.max() >= 1 or slack <= 0:
-            return -np.inf
-        try:
-            factor = np.linalg.cholesky(self._matrix(p, t))
-        except np.linalg.LinAlgError:
-            return -np.inf
-        logs = 2 * np.log(np.diag(factor)).sum() + np.log(p).sum() + np.log1p(-p).sum() + np.log(slack)
-        return float(t / self.barrier + logs)
-
-    def _determinant(self) -> tuple[FloatArray, FloatArray]:
-        """Give the gradient and the negative Hessian of the logarithm of the determinant in (p, t)."""
-        laplacians = self.laplacians
-        u, v = laplacians.edges.T
-        inverse = np.linalg.inv(self._matrix(self.p, self.t)) - 1 / laplacians.nodes
-        columns = np.ascontiguousarray((inverse[u] - inverse[v]).T)  # rows are gathered from it below
-        own = np.arange(u.size)
-        slope = np.append(laplacians.sums(columns[u, own] - columns[v, own]), -np.trace(inverse))
-        curvature = np.empty((slope.size, slope.size))
-        for j, edges in enumerate(laplacians.matchings):
-            curvature[j, :-1] = laplacians.sums(((columns[edges[:, 0]] - columns[edges[:, 1]]) ** 2).sum(axis=0))
-        curvature[:-1, -1] = curvature[-1, :-1] = -laplacians.sums((columns**2).sum(axis=0))
-        curvature[-1, -1] = (inverse**2).sum()
-        return slope, curvature
-
-
-def _solved(hessian: FloatArray, right: FloatArray) -> FloatArray:
-    # Scaled, since probabilities near 0 and 1 make some entries enormous.
-    scale = 1 / np.sqrt(np.diag(hessian))
-    return np.asarray(scale * np.linalg.solve(hessian * scale * scale[:, None], right * scale), dtype=np.float64)
-
-
-def _spend(worth: FloatArray, total: float) -> float:
-    """Give the most that a total of probabilities, each at most 1, is worth."""
-    share = np.clip(total - np.arange(worth.size), 0, 1)
-    return float(np.sort(worth)[::-1] @ share)
+    return Activation(best.values, best.mu2, best.bound)
 
 
 def mixing_weight(matchings: Sequence[Any], nodes: int, probabilities: Sequence[float]) -> tuple[float, float]:
@@ -371,7 +246,10 @@ def matcha_rounds(matchings: Sequence[Any], nodes: int, budget: float, seed: int
     >>> kind.probabilities, kind.weight
     ((0.5, 0.5), 0.666667)
     """
-    p = activation_probabilities(matchings, nodes, budget).probabilities
+    found = activation_probabilities(matchings, nodes, budget)
+    p = found.probabilities
     p = p.round(DECIMALS - ceil(log10(p.max())))
     weight, _ = mixing_weight(matchings, nodes, p.tolist())
-    return Matchings(nodes, matchings, p.tolist(), float(f"{weight:.{DECIMALS}g}"), seed)
+    kind = Matchings(nodes, matchings, p.tolist(), float(f"{weight:.{DECIMALS}g}"), seed)
+    kind.remarks = connectivity_remark(found.mu2, found.bound)
+    return kind

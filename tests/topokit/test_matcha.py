@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-import topokit.matcha
+import topokit.optimal.connectivity
 from topokit.designer import design
 from topokit.errors import ConvergenceError, GraphError, InputError, ScheduleError
 from topokit.kinds import Matchings
@@ -241,7 +241,7 @@ def test_long_paths_are_solved_as_far_as_rounding_errors_let_them():
 
 
 def test_what_cannot_be_proved_is_an_error(monkeypatch):
-    monkeypatch.setattr(topokit.matcha, "MAX_STEPS", 2)
+    monkeypatch.setattr(topokit.optimal.connectivity, "MAX_ITERATIONS", 2)
     with pytest.raises(ConvergenceError, match="leave open whether others reach"):
         activation_probabilities(GRAPH_0, 8, 0.5)
 

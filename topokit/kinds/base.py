@@ -6,8 +6,9 @@ import math
 import operator
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -74,12 +75,15 @@ class Kind(ABC):
     mixing : {"doubly-stochastic", "column-stochastic", "row-stochastic", "push-pull"}
         Which sums of every round are one: rows and columns; columns (push-sum); rows; or, with two copies that do not
         mix, the rows of the first (pull) and the columns of the second (push).
+    remarks : mapping
+        What the builder found out besides, as JSON values for the provenance: how good its choice is, for instance.
     """
 
     name: ClassVar[str]
     nodes: int
     copies: int
     mixing: Mixing
+    remarks: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def period(self) -> int | None:

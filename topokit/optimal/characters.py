@@ -8,9 +8,10 @@ that the mean over all shifts is as good. Such weights, one w_k for each differe
 of which |lambda_chi| is to be small for all characters but the constant. That is max over angles t of
 Re(exp(-it) lambda_chi), with t = 0 and pi alone where eigenvalues are real: linear inequalities, of which few matter.
 They are found one by one (cutting planes), and the program of those found is solved by HiGHS. As HiGHS works to an
-absolute tolerance, the program is written in terms of the spectral gap in units of its size, and solved again for the
-difference to the solution, magnified. The multipliers make the dual matrix: sum over characters of y_chi times the
-projector onto it, turned by t.
+absolute tolerance, the program is written in terms of the spectral gap in units of its size, and where that is not
+enough, solved again for the difference to the solution, magnified. Newton's method on the characters that matter, and
+non-negative least squares for their multipliers, give the last digits. The multipliers make the dual matrix: sum over
+characters of y_chi times the projector onto it, turned by t.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def character_weights(problem: WeightProblem, shape: tuple[int, ...]) -> Iterate
                     break
         if width(1 - best.gap, proof.bound) <= ENOUGH:
             break
-    upper = min(1.0, 1 - best.gap + 8 * EPS)
+    upper = min(1.0, 1 - best.gap + (8 + best.weights.size) * EPS)
     return Iterate(best.weights[program.group], upper, max(0.0, proof.bound), lambda: program.certificate(proof))
 
 

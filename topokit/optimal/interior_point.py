@@ -13,7 +13,7 @@ Monteiro, with Mehrotra's predictor and corrector.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -25,6 +25,7 @@ from scipy import linalg, sparse
 from topokit.matrix import FloatArray, IntArray
 from topokit.optimal.certificate import Certificate, dual_bound, width
 from topokit.optimal.compact_dual import compact_certificate
+from topokit.optimal.dense import cholesky, inverse_of
 from topokit.optimal.iterates import Iterate
 from topokit.optimal.linear_limits import LinearLimits, linear_limits
 from topokit.optimal.problem import WeightProblem
@@ -183,6 +184,10 @@ def _on_edges(problem: WeightProblem, matrix: FloatArray) -> FloatArray:
     return np.asarray(diagonal[u] + diagonal[v] - matrix[u, v] - matrix[v, u], dtype=np.float64)
 
 
+def _both(of: Callable[[FloatArray], FloatArray], matrices: Pair) -> Pair:
+    return of(matrices[0]), of(matrices[1])
+
+
 def _matrices(problem: WeightProblem, weights: FloatArray, s: float) -> Pair:
     """Give (s - 1)(I - J) + L + J and (s + 1)(I - J) - L + J."""
     L = problem.laplacian(weights)
@@ -201,24 +206,14 @@ def _first_point(problem: WeightProblem, groups: IntArray, limits: LinearLimits)
     norm = float(np.abs(np.linalg.eigvalsh(W)).max())
     s = norm + max(0.02, 0.1 * (1 - norm))
     matrices = _matrices(problem, weights, s)
-    factors = _cholesky(matrices)
-    inverses = [_inverse(factor) for factor in factors]
+    factors = _both(cholesky, matrices)
+    inverses = _both(inverse_of, factors)
     scale = 1 / (sum(float(np.trace(inverse)) for inverse in inverses) - 2)
     duals = scale * inverses[0], scale * inverses[1]
     slacks = limits.slacks(x)
     return _Point(
-        problem, groups, limits, s, x, matrices, factors, duals, _cholesky(duals), slacks, scale / slacks,
+        problem, groups, limits, s, x, matrices, factors, duals, _both(cholesky, duals), slacks, scale / slacks,
     )  # fmt: skip
-
-
-def _cholesky(matrices: Pair) -> Pair:
-    return np.asarray(np.linalg.cholesky(matrices[0])), np.asarray(np.linalg.cholesky(matrices[1]))
-
-
-def _inverse(factor: FloatArray) -> FloatArray:
-    lower, _ = linalg.lapack.dpotri(factor, lower=1)
-    below = np.tril(lower, -1)
-    return np.asarray(np.tril(lower) + below.T, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -236,7 +231,7 @@ class _NewtonSystem:
 
     def __init__(self, point: _Point) -> None:
         self.point = point
-        self.inverses = tuple(_inverse(factor) for factor in point.factors)
+        self.inverses = _both(inverse_of, point.factors)
         matrix = _schur_complement(point, self.inverses)
         ratio = point.multipliers / point.slacks
         slope = point.limits.slope
@@ -366,7 +361,7 @@ def _moved(matrices: Pair, directions: Pair, length: float) -> tuple[float, Pair
     while length > SHORTEST:
         try:
             moved = matrices[0] + length * directions[0], matrices[1] + length * directions[1]
-            return length, moved, _cholesky(moved)
+            return length, moved, _both(cholesky, moved)
         except LinAlgError:
             length *= RETREAT
     return None

@@ -122,7 +122,8 @@ def _inside(
     x = safe if start is None else start.copy()
     if problem.nonnegative:
         x = np.maximum(x, ROOM * safe)
-    x = np.minimum(x, (1 - ROOM) * upper)
+    below = (1 - ROOM) * upper if problem.nonnegative else np.minimum(upper, upper - ROOM * safe)
+    x = np.minimum(x, below)
     if problem.self_weights == "nonnegative" and float(problem.node_sums(x[groups]).max(initial=0)) > 1 - ROOM / 10:
         x = (1 - ROOM) * x + ROOM * np.minimum(safe, (1 - ROOM) * upper)
     return x

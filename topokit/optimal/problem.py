@@ -187,6 +187,8 @@ def weight_problem(
         directed=messages.directed,
     )
     _require_possible(problem)
+    if problem.nonnegative and problem.upper is not None and (problem.upper == 0).any():
+        problem = replace(problem, edges=problem.edges[problem.upper > 0], upper=problem.upper[problem.upper > 0])
     if problem.nonnegative and problem.self_weights == "zero" and not problem.directed:
         return _without_forced_zeros(problem)
     return problem

@@ -50,7 +50,7 @@ def _lanczos_below(factor: FloatArray, direction: FloatArray) -> float:
     basis = np.zeros((STEPS + 1, n))
     start = np.random.default_rng(n).standard_normal(n)
     basis[0] = start / np.linalg.norm(start)
-    diagonal, beside = np.zeros(STEPS), np.zeros(STEPS)
+    diagonal, beside, lowest = np.zeros(STEPS), np.zeros(STEPS), -np.inf
     for k in range(STEPS):
         x = linalg.solve_triangular(factor, basis[k], lower=True, trans="T", check_finite=False)
         x = linalg.solve_triangular(factor, direction @ x, lower=True, check_finite=False)
@@ -58,15 +58,14 @@ def _lanczos_below(factor: FloatArray, direction: FloatArray) -> float:
         for _ in range(2):
             x -= basis[: k + 1].T @ (basis[: k + 1] @ x)
         beside[k] = np.linalg.norm(x)
-        if k >= 5 and (k % 4 == 0 or k == STEPS - 1 or beside[k] < 1e-12):
+        if k % 4 == 3 or k == STEPS - 1 or beside[k] < 1e-12:
             values, vectors = linalg.eigh_tridiagonal(diagonal[: k + 1], beside[:k])
             residual = abs(beside[k] * vectors[-1, 0])
-            if residual <= 0.02 * abs(values[0]) or (values[0] > 0 and residual < values[0]):
-                return float(values[0] - residual)
-        if beside[k] < 1e-12:
-            break
+            lowest = float(values[0] - residual)
+            if residual <= 0.02 * abs(values[0]) or lowest > 0:
+                break
         basis[k + 1] = x / beside[k]
-    return float(values[0] - residual)
+    return lowest
 
 
 def longest_step_of_vector(values: FloatArray, direction: FloatArray) -> float:

@@ -31,6 +31,7 @@ METHODS = ("auto", "closed-form", "characters", "interior-point", "first-order",
 WIDTH = 1e-6
 MOST_NODES = 2500  # beyond, and beyond so many groups of edges, an interior-point iteration takes too long
 MOST_GROUPS = 6000
+MANY_SHIFTS = 64  # beyond, orbits of edges are fewer than pairs of opposite shifts, or as good
 LARGEST_CLOSED = 3000  # nodes whose eigenspaces are stored whole
 ORBITS_SECONDS = 2.0  # after which symmetries are not looked for any more
 NEVER = 1e-10  # distance of the bound from 1 at which it is 1
@@ -263,7 +264,8 @@ def _solver(problem: WeightProblem, method: str, seconds: float) -> tuple[str, I
         return _of_directed(problem, method)
     if method in ("auto", "characters"):
         shape = cayley_shape(problem)
-        if shape is not None:
+        many = len(problem.edges) > MANY_SHIFTS * problem.nodes and problem.nodes <= MOST_NODES
+        if shape is not None and not (many and method == "auto"):
             return "characters", iter([character_weights(problem, shape)])
         if method == "characters":
             raise InputError(
@@ -280,7 +282,7 @@ def _solver(problem: WeightProblem, method: str, seconds: float) -> tuple[str, I
     orbits = edge_orbits(
         problem.nodes, problem.edges, colours=problem.upper, time_limit=min(ORBITS_SECONDS, 0.2 * seconds)
     )
-    if orbits.count == 1 and (problem.nodes <= LARGEST_CLOSED or method == "closed-form"):
+    if orbits.count == 1 and (method == "closed-form" or (method == "auto" and problem.nodes <= LARGEST_CLOSED)):
         return "closed-form", iter([one_weight(problem)])
     if method == "closed-form":
         raise InputError(

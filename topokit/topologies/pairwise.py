@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil, log10
 
 from topokit.draws import check_seed
 from topokit.errors import InputError
@@ -13,6 +14,9 @@ from topokit.registry import TOPOLOGIES, Promise, topology
 from topokit.topologies.underlying import graph_obstacle, underlying_graph
 
 __all__ = ["pairwise_topology"]
+
+DECIMALS = 6  # of optimal rates
+TOLERANCE = 1e-8  # relative, on the connectivity; nearer to it, rounding errors grow where several rates are optimal
 
 
 def _rate(rate: float | str) -> Fraction:
@@ -25,14 +29,20 @@ def _rate(rate: float | str) -> Fraction:
     return value
 
 
-def _no_pairwise(nodes: int, graph: str | Graph = "ring", rate: float = 1.0, seed: int = 0) -> str | None:
+def _no_pairwise(
+    nodes: int, graph: str | Graph = "ring", rate: float = 1.0, rates: str | None = None, seed: int = 0
+) -> str | None:
     check_seed(seed)
     _rate(rate)
+    if rates not in (None, "degrees", "optimal", "optimal-mean"):
+        raise InputError(f"rates are degrees, optimal or optimal-mean, got {rates!r}")
     return graph_obstacle(nodes, graph)
 
 
-def _promise(nodes: int, graph: str | Graph = "ring", rate: float = 1.0, seed: int = 0) -> Promise:
-    del nodes, graph, rate, seed
+def _promise(
+    nodes: int, graph: str | Graph = "ring", rate: float = 1.0, rates: str | None = None, seed: int = 0
+) -> Promise:
+    del nodes, graph, rate, rates, seed
     return Promise(degree=1, period=None)
 
 
@@ -50,8 +60,10 @@ def _promise(nodes: int, graph: str | Graph = "ring", rate: float = 1.0, seed: i
     ranked=False,
     takes_graph=True,
 )
-def pairwise_topology(nodes: int, graph: str | Graph = "ring", rate: float = 1.0, seed: int = 0) -> Pairwise:
-    """Let every edge {i, j} of a graph average as a Poisson process of rate (rate/2) (1/d_i + 1/d_j).
+def pairwise_topology(
+    nodes: int, graph: str | Graph = "ring", rate: float = 1.0, rates: str | None = None, seed: int = 0
+) -> Pairwise:
+    """Let every edge {i, j} of a graph average as a Poisson process, by default of rate (rate/2) (1/d_i + 1/d_j).
 
     Parameters
     ----------
@@ -62,18 +74,24 @@ def pairwise_topology(nodes: int, graph: str | Graph = "ring", rate: float = 1.0
     rate : float, default 1.0
         Expected averagings of a node for each of its gradients (the unit of time): of every node where all degrees are
         equal, else in the mean over the nodes. 0.1 is taken as 1/10.
+    rates : {"degrees", "optimal", "optimal-mean"}, optional
+        "optimal" takes the rates with the smallest chi_1 among those with which no node averages more often than
+        `rate` (`topokit.optimal.rates.optimal_rates`); "optimal-mean" among those with which the nodes do so in the
+        mean (`topokit.optimal.connectivity.fastest_mixing_process`). They are rounded to six decimals of the largest
+        one, by which the limit may be exceeded, and edges that bring nothing never fire.
     seed : int, default 0
         Decides which edge fires in each event, and the graph itself where it is drawn at random.
 
     Returns
     -------
     Pairwise
-        The rates are exact fractions; they sum to n rate / 2.
+        The rates by degrees are exact fractions; they sum to n rate / 2.
 
     Raises
     ------
     InputError
-        If the rate or the seed is out of range, or the name is not that of an undirected static topology.
+        If the rate or the seed is out of range, there are no such rates, or the name is not that of an undirected
+        static topology.
     GraphError
         If the graph has another number of nodes, or is directed, not connected or not simple.
 
@@ -96,10 +114,35 @@ def pairwise_topology(nodes: int, graph: str | Graph = "ring", rate: float = 1.0
     >>> kind = pairwise_topology(4, graph="path", rate=0.5)
     >>> kind.edges.tolist(), [str(rate) for rate in kind.rates]
     ([[0, 1], [1, 2], [2, 3]], ['3/8', '1/4', '3/8'])
+
+    Those with which no node averages more often than once for each gradient, and in the mean:
+
+    >>> pairwise_topology(4, graph="path", rates="optimal").rates
+    (0.5, 0.5, 0.5)
+    >>> pairwise_topology(4, graph="path", rates="optimal-mean").rates
+    (0.6, 0.8, 0.6)
     """
-    TOPOLOGIES["pairwise"].require(nodes, graph=graph, rate=rate, seed=seed)
+    TOPOLOGIES["pairwise"].require(nodes, graph=graph, rate=rate, rates=rates, seed=seed)
     underlying = underlying_graph(nodes, graph, seed, "pairwise")
+    if rates in ("optimal", "optimal-mean"):
+        return _optimal(underlying, _rate(rate), each=rates == "optimal", seed=seed)
     edges = sorted((min(edge), max(edge)) for edge in underlying.edges)
     half, degree = _rate(rate) / 2, dict(underlying.degree)
-    rates = [half * (Fraction(1, degree[u]) + Fraction(1, degree[v])) for u, v in edges]
-    return Pairwise(nodes, edges, rates, seed)
+    by_degrees = [half * (Fraction(1, degree[u]) + Fraction(1, degree[v])) for u, v in edges]
+    return Pairwise(nodes, edges, by_degrees, seed)
+
+
+def _optimal(graph: Graph, rate: Fraction, *, each: bool, seed: int) -> Pairwise:
+    from topokit.optimal.connectivity import connectivity_remark, fastest_mixing_process
+    from topokit.optimal.rates import optimal_rates
+
+    if each:
+        found = optimal_rates(graph, limit=float(rate), tolerance=TOLERANCE)
+    else:
+        found = fastest_mixing_process(graph, budget=float(rate * len(graph) / 2), tolerance=TOLERANCE)
+    # The last digits differ from machine to machine.
+    rounded = found.weights.round(DECIMALS - ceil(log10(found.weights.max())))
+    used = rounded > 0
+    kind = Pairwise(len(graph), found.edges[used].tolist(), rounded[used].tolist(), seed)
+    kind.remarks = connectivity_remark(found.mu2, found.bound)
+    return kind
