@@ -48,7 +48,8 @@ def design(
         A name from `topokit.registry.WEIGHTS`, for topologies that are graphs; each has a default of its own.
     weight_options : mapping, optional
         Of optimal weights: ``time_limit``, ``width``, ``upper``, ``self_loops``, ``method`` and ``progress``; see
-        `topokit.optimal.optimal_weights`.
+        `topokit.optimal.optimal_weights`. With ``network`` and ``message_bytes``, those that agree in the fewest
+        seconds on that network; see `topokit.optimal.bandwidth.network_weights`.
     seed : int or numpy.random.Generator, optional
         For topologies that are drawn at random; the others do not use it. Only an integer makes the file tell how to
         draw a random graph again; schedules that draw their rounds need one.
@@ -113,12 +114,18 @@ def _reweighted(
             f"{optimal}"
         )
     from topokit.optimal.period import period_weights
+    from topokit.optimal.progress import in_words
 
     wanted = dict(options or {})
     unknown = sorted(set(wanted) - {"time_limit", "progress"})
     if unknown:
         raise InputError(f"{unknown[0]} is for the weights of one graph, not for those of a period such as {topology}")
-    found = period_weights(kind.rounds, nonnegative=rule.name != "fdla", **wanted)
+    found = period_weights(
+        kind.rounds,
+        nonnegative=rule.name != "fdla",
+        time_limit=wanted.get("time_limit"),
+        progress=in_words(wanted.get("progress"), "the period shrinks errors to {:.6g}"),
+    )
     provenance["weights"] = rule.name
     provenance["optimality"] = found.provenance()
     return Cyclic(found.rounds)

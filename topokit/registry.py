@@ -31,7 +31,9 @@ Built: TypeAlias = "Graph | MixingMatrix | tuple[MixingMatrix, ...] | Kind"
 class Optimised(Protocol):
     """Weights that come with a proof of how good they are."""
 
-    stopped: str
+    @property
+    def stopped(self) -> str:
+        """Why the search ended; "interrupt" for Ctrl-C."""
 
     @property
     def matrix(self) -> MixingMatrix:

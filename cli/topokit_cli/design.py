@@ -125,7 +125,9 @@ def design(
 
     The weights fdla (of any sign), fmmc (none negative) and auto are optimal: the schedule carries a certificate that
     none on the same edges have a much smaller SLEM, which `topokit analyze` checks again. While they are computed,
-    standard error tells the best SLEM so far and the bound; Ctrl-C keeps the best so far.
+    standard error tells the best SLEM so far and the bound; Ctrl-C keeps the best so far. On a network, they agree in
+    the fewest predicted seconds instead, on those of the edges that are worth their time; for a sequence of rounds,
+    they make the product of a period small, and every round keeps its edges.
 
     \b
     Examples:
@@ -136,6 +138,7 @@ def design(
       topokit design --topology random-regular --nodes 64 -p degree=6 --seed 1 -o schedule.json
       topokit design --graph cluster.csv --weights laplacian -o schedule.json
       topokit design --graph cluster.csv --weights fdla --time-limit 60 -o schedule.json
+      topokit design --graph cluster.csv --weights fmmc --model-size 100MB --links links.csv -o schedule.json
       topokit design --graph links.csv --directed -o schedule.json
       topokit design --graph cluster.csv --topology matcha -p budget=0.5 -o schedule.json
       topokit design --topology teleportation --nodes 64 --active auto --iterations 20000 -o schedule.json
@@ -146,16 +149,23 @@ def design(
     standard error.
     """
     _check_usage(topology, graph, weights, parameter, output, as_json)
-    if (topology or graph) is not None and (model_size or bandwidth or links) is not None:
+    options = weight_options(weights, time_limit, width, max_weight, no_self_loops)
+    if (topology or graph) is not None and (model_size or bandwidth or links) is not None and not options:
         raise typer.BadParameter(
-            "a network decides between topologies: leave --topology and --graph out, or ask `topokit compare`",
+            "a network decides between topologies, or weights (--weights fdla, fmmc or auto): leave --topology and "
+            "--graph out, or ask `topokit compare`",
             param_hint=f"'{_network_option(bandwidth, links)}'",
         )
-    options = weight_options(weights, time_limit, width, max_weight, no_self_loops)
+
+    def network_of(size: int) -> dict[str, Any]:
+        network = read_network(size, model_size, links, bandwidth, latency, duplex, nodes_per_host)
+        return {} if network is None else {"network": network, "message_bytes": model_size}
+
     parameter = [*parameter, *_active(active, iterations, topology, nodes, parameter, seed)]
     recommendation = None
     if graph is not None and topology is None:
-        schedule = _from_graph(_read(graph, nodes, directed), weights, options)
+        own = _read(graph, nodes, directed)
+        schedule = _from_graph(own, weights, options | (network_of(own.number_of_nodes()) if options else {}))
     elif graph is not None and topology is not None:
         schedule = _on_graph(topology, _read(graph, nodes, directed), read_parameters(topology, parameter), seed)
     else:
@@ -165,14 +175,12 @@ def design(
             from topokit.designer import design as design_topology
 
             parameters = read_parameters(topology, parameter)
+            options |= network_of(nodes) if options else {}
             schedule = design_topology(
                 topology, nodes, weights=weights, weight_options=options, seed=seed, **parameters
             )
         else:
-            network = read_network(nodes, model_size, links, bandwidth, latency, duplex, nodes_per_host)
-            limits: dict[str, Any] = {"max_degree": max_degree, "undirected": undirected}
-            if network is not None:
-                limits |= {"network": network, "message_bytes": model_size}
+            limits: dict[str, Any] = {"max_degree": max_degree, "undirected": undirected} | network_of(nodes)
             recommendation = _recommend(nodes, limits, seed, as_json, output)
             schedule = _chosen(recommendation)
     _check_limits(schedule, max_degree, undirected)
@@ -390,5 +398,8 @@ def _describe(schedule: Schedule, *, as_note: bool) -> None:
     if schedule.mixing != "doubly-stochastic":
         text += f"; {schedule.mixing}"
     (out.note if as_note else out.text)(text)
-    if (proof := check_optimality(schedule)) is not None:
-        (out.note if as_note else out.text)(f"optimal weights, {proof.sentence()}")
+    optimality = schedule.provenance.get("optimality", {})
+    proof = check_optimality(schedule)
+    if proof is not None or "summary" in optimality:
+        told = optimality["summary"] if proof is None else proof.sentence()
+        (out.note if as_note else out.text)(f"optimal weights: {told}")

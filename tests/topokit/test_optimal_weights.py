@@ -101,7 +101,7 @@ def test_ctrl_c_before_there_are_weights_is_not_swallowed(monkeypatch):
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("topokit.optimal.weights.interior_point", interrupted)
+    monkeypatch.setattr("topokit.optimal.methods.interior_point", interrupted)
     with pytest.raises(KeyboardInterrupt):
         optimal_weights(nx.karate_club_graph(), "fdla")
 
@@ -164,8 +164,8 @@ def test_options_of_optimal_weights_are_refused_for_others():
 
 
 def test_the_weights_of_a_whole_period():
-    before = design("one-peer-exponential", 12)
-    after = design("one-peer-exponential", 12, weights="fmmc")
+    before = design("inner-outer-exponential", 12)
+    after = design("inner-outer-exponential", 12, weights="fmmc")
     assert after.period == before.period
     assert after.claims.nonnegative
     assert after.claims.period_contraction < before.claims.period_contraction - 1e-3

@@ -16,6 +16,7 @@
 
 from topokit.optimal.certificate import Certificate
 from topokit.optimal.problem import WeightProblem, weight_problem
-from topokit.optimal.weights import OptimalWeights, Progress, optimal_weights
+from topokit.optimal.progress import Progress
+from topokit.optimal.weights import OptimalWeights, optimal_weights
 
 __all__ = ["Certificate", "OptimalWeights", "Progress", "WeightProblem", "optimal_weights", "weight_problem"]

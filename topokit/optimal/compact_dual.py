@@ -1,4 +1,4 @@
-"""From the dual matrices of a solver to a certificate of few columns."""
+"""Certificates of few columns: from the dual matrices of a solver, or from a certificate with many."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 
 from topokit.matrix import FloatArray
 from topokit.optimal.certificate import Certificate
+from topokit.optimal.dense import centred
 from topokit.optimal.problem import WeightProblem
 
-__all__ = ["compact_certificate"]
+__all__ = ["compact_certificate", "fewer_columns"]
 
 LOSS = 0.05  # of the distance to the upper bound, that may be lost for fewer columns
 MOST_NUMBERS = 400_000  # in the factors: some megabytes of a file
@@ -30,17 +31,41 @@ def compact_certificate(
     upper : float
         SLEM of the best weights.
     """
-    values, columns, signs = [], [], []
+    values, columns = [], []
     for sign, matrix in ((1, positive), (-1, negative)):
-        centred = matrix - matrix.mean(axis=0)
-        centred -= centred.mean(axis=1)[:, None]
-        own, vectors = np.linalg.eigh((centred + centred.T) / 2)
+        own, vectors = np.linalg.eigh(centred(matrix))
         keep = own > 0
-        values.append(own[keep])
-        columns.append(vectors[:, keep] * np.sqrt(own[keep]))
-        signs.append(np.full(int(keep.sum()), sign))
-    order = np.argsort(-np.concatenate(values))
-    left, of_column = np.hstack(columns)[:, order], np.concatenate(signs)[order]
+        values.append(sign * own[keep])
+        columns.append(vectors[:, keep])
+    return _largest(problem, np.concatenate(values), np.hstack(columns), prices, upper)
+
+
+def fewer_columns(certificate: Certificate, upper: float) -> Certificate:
+    """Leave out what hardly counts of a certificate that would make a large file.
+
+    Parameters
+    ----------
+    certificate : Certificate
+    upper : float
+        SLEM of the best weights.
+    """
+    left, right = certificate.left, certificate.right
+    signs = np.sign((left * right).sum(axis=0))
+    if left.shape[1] <= max(FEWEST, MOST_NUMBERS // len(left)) or not np.array_equal(right, left * signs):
+        return certificate
+    basis, triangle = np.linalg.qr(left)
+    values, vectors = np.linalg.eigh((triangle * signs) @ triangle.T)
+    norm = np.abs(values).sum() / (left * left).sum()  # what the columns did not show of the norm
+    return _largest(certificate.problem, values, basis @ vectors, certificate.prices / norm, upper)
+
+
+def _largest(
+    problem: WeightProblem, values: FloatArray, vectors: FloatArray, prices: FloatArray, upper: float
+) -> Certificate:
+    """Keep as many of the largest eigenvalues of Y as it takes to prove nearly as much as all of them."""
+    order = np.argsort(-np.abs(values))
+    of_column = np.sign(values[order])
+    left = vectors[:, order] * np.sqrt(np.abs(values[order]))
 
     def with_columns(count: int) -> tuple[Certificate, float]:
         made = Certificate(problem, left[:, :count], left[:, :count] * of_column[:count], prices)

@@ -15,6 +15,7 @@ from topokit.errors import InputError
 from topokit.matrix import FloatArray, IntArray
 from topokit.optimal.central_path import CentralPath
 from topokit.optimal.connectivity_problem import ConnectivityProblem
+from topokit.optimal.threads import few_threads
 from topokit.weights.messages import messages_of
 
 __all__ = [
@@ -127,8 +128,13 @@ def maximal_connectivity(
     >>> best.values.round(6).tolist(), round(best.mu2, 6)
     ([1.0, 1.0], 0.585786)
     """
-    start = perf_counter()
     _require_manageable(problem, tolerance, time_limit)
+    with few_threads(problem.nodes):
+        return _maximised(problem, tolerance, time_limit)
+
+
+def _maximised(problem: ConnectivityProblem, tolerance: float, time_limit: float | None) -> Connectivity:
+    start = perf_counter()
 
     def in_time() -> bool:
         return time_limit is None or perf_counter() - start < time_limit

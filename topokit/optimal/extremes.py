@@ -2,72 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import acosh, ceil, log
 
 import numpy as np
+from scipy import sparse
 
-from topokit.matrix import FloatArray
+from topokit.matrix import FloatArray, IntArray
 
-__all__ = ["TopBlock", "chebyshev_filter"]
+__all__ = ["SPARE", "Operator", "TopBlock"]
 
-SPARE = 5  # vectors beyond those that count: the more, the faster these converge
-GROWTH = 1e3  # by which one filter shrinks the part of a wanted vector that is not wanted
-DEGREES = (6, 120)  # least and largest degree of a filter
+SPARE = 12  # vectors beyond those that count: the more, the shorter the filters
+GROWTH = 2e3  # by which a filter raises a wanted vector over what is not wanted
+LEAST, MOST = 6, 120  # degree of a filter
+UNEVEN = 20.0  # logarithm of how differently a filter may raise two wanted vectors
 
-Apply = Callable[[FloatArray], FloatArray]
+
+@dataclass(frozen=True)
+class Operator:
+    """A sparse symmetric matrix plus F F^T.
+
+    Attributes
+    ----------
+    matrix : sparse array, shape (n, n)
+    diagonal : ndarray of int64, shape (n,)
+        Where in ``matrix.data`` the diagonal is.
+    factors : ndarray, shape (n, r)
+        F.
+    low : float
+        No eigenvalue is (much) smaller.
+    """
+
+    matrix: sparse.csr_array
+    diagonal: IntArray
+    factors: FloatArray
+    low: float
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        """Multiply an (n, b) array."""
+        image = self.matrix @ X
+        image += self.factors @ (self.factors.T @ X)
+        return np.asarray(image)
+
+    def filter(self, X: FloatArray, degree: int, cut: float) -> FloatArray:
+        """Apply the Chebyshev polynomial that is at most 1 on [low, cut] and grows fastest above it.
+
+        References
+        ----------
+        .. [1] Y. Zhou, Y. Saad, M. L. Tiago, J. R. Chelikowsky, "Self-consistent-field calculations using
+           Chebyshev-filtered subspace iteration", J. Comput. Phys. 219, 2006, section 3.
+
+        Examples
+        --------
+        >>> own = np.arange(4)
+        >>> matrix = sparse.csr_array((np.array([0.0, 0.5, 1.0, 2.0]), (own, own)))
+        >>> A = Operator(matrix, own, factors=np.zeros((4, 0)), low=0.0)
+        >>> A.filter(np.ones((4, 1)), 8, cut=1.0)[:, 0].tolist()
+        [1.0, 1.0, 1.0, 665857.0]
+        """
+        half, centre = (cut - self.low) / 2, (cut + self.low) / 2
+        data = self.matrix.data * (2 / half)
+        data[self.diagonal] -= 2 * centre / half
+        twice = sparse.csr_array((data, self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
+        factors = self.factors * (2 / half)
+        before, now = X.copy(), np.asarray(twice @ X + factors @ (self.factors.T @ X)) / 2
+        for _ in range(degree - 1):
+            after = twice @ now
+            if factors.shape[1]:
+                after += factors @ (self.factors.T @ now)
+            after -= before
+            before, now = now, after
+        return now
 
 
-def chebyshev_filter(apply: Apply, X: FloatArray, degree: int, low: float, cut: float, top: float) -> FloatArray:
-    """Apply a polynomial of an operator that is small on an interval and large above it.
+class TopBlock:
+    """A subspace that follows the eigenvectors of the largest eigenvalues, orthogonal to the constant vector.
 
     Parameters
     ----------
-    apply : callable
-        Multiplies an (n, b) array by the operator.
-    X : ndarray, shape (n, b)
-    degree : int
-        Of the polynomial, which is a Chebyshev polynomial up to its scale.
-    low, cut : float
-        The interval.
-    top : float
-        About the largest eigenvalue: the polynomial is about 1 there.
-
-    Returns
-    -------
-    ndarray, shape (n, b)
-
-    References
-    ----------
-    .. [1] Y. Zhou, Y. Saad, M. L. Tiago, J. R. Chelikowsky, "Self-consistent-field calculations using
-       Chebyshev-filtered subspace iteration", J. Comput. Phys. 219, 2006, Algorithm 3.2.
-
-    Examples
-    --------
-    >>> values = np.array([[0.0], [0.5], [1.0], [2.0]])
-    >>> filtered = chebyshev_filter(lambda X: values * X, np.ones((4, 1)), 8, 0.0, 1.0, 2.0)
-    >>> (abs(filtered[:3]) < 1e-5).all(), round(float(filtered[3, 0]), 12)
-    (np.True_, 1.0)
-    """
-    half, centre = (cut - low) / 2, (cut + low) / 2
-    first = half / (top - centre)
-    scale = first
-    before, now = X, (apply(X) - centre * X) * (first / half)
-    for _ in range(degree - 1):
-        following = 1 / (2 / first - scale)
-        after = apply(now)
-        after -= centre * now
-        after *= 2 * following / half
-        before *= scale * following if before is not X else 1.0
-        after -= before if before is not X else (scale * following) * X
-        before, now, scale = now, after, following
-    return now
-
-
-@dataclass
-class TopBlock:
-    """A subspace that follows the eigenvectors of the largest eigenvalues, orthogonal to the constant vector.
+    nodes, size : int
+    rng : Generator
+        Draws directions.
 
     Attributes
     ----------
@@ -76,70 +91,76 @@ class TopBlock:
     values : ndarray, shape (b,)
     residuals : ndarray, shape (b,)
         Norms of A x - theta x.
-    rng : Generator
-        Draws new directions.
     """
 
-    basis: FloatArray
-    values: FloatArray
-    residuals: FloatArray
-    rng: np.random.Generator
-
-    @classmethod
-    def random(cls, nodes: int, size: int, rng: np.random.Generator) -> TopBlock:
-        """Start from random directions."""
+    def __init__(self, nodes: int, size: int, rng: np.random.Generator) -> None:
+        self._rng = rng
         size = min(size, nodes - 1)
-        basis = _orthonormal(rng.standard_normal((nodes, size)))
-        return cls(basis, np.zeros(size), np.full(size, np.inf), rng)
+        self.basis = _orthonormal(rng.standard_normal((nodes, size)))
+        self.values, self.residuals = np.zeros(size), np.full(size, np.inf)
 
-    def project(self, apply: Apply) -> None:
+    def project(self, A: Operator) -> None:
         """Make the basis Ritz vectors of an operator."""
-        image = apply(self.basis)
+        image = A(self.basis)
         values, turn = np.linalg.eigh(self.basis.T @ image)
         turn = turn[:, ::-1]
-        self.basis, self.values = self.basis @ turn, values[::-1]
+        self.basis, self.values = self.basis @ turn, values[::-1].copy()
         self.residuals = np.linalg.norm(image @ turn - self.basis * self.values, axis=0)
 
-    def refine(self, apply: Apply, low: float, wanted: int) -> None:
-        """Filter once, so that the first `wanted` vectors come nearer to eigenvectors.
+    def refine(self, A: Operator, wanted: int) -> None:
+        """Filter once, so that the first `wanted` vectors come nearer to eigenvectors."""
+        top, last, cut = (float(self.values[k]) for k in (0, min(wanted, len(self.values)) - 1, -1))
+        span = cut - A.low
+        if top - cut > 1e-14 * abs(top) and span > 0:
+            highest, rate = (acosh(1 + 2 * (value - cut) / span) for value in (top, last))
+            degree = ceil(log(2 * GROWTH) / max(rate, 1e-3))
+            # Rounding errors along the first vectors would swamp the others.
+            degree = min(degree, int(UNEVEN / max(highest - rate, 1e-3)))
+            self.basis = _orthonormal(A.filter(self.basis, min(max(degree, LEAST), MOST), cut))
+        self.project(A)
 
-        Parameters
-        ----------
-        apply : callable
-        low : float
-            No eigenvalue is (much) smaller.
-        wanted : int
-        """
-        top, cut = self.values[0], self.values[-1]
-        last = self.values[min(wanted, len(self.values)) - 1]
-        low = min(low, cut - 1e-3 * max(top - cut, 1e-12))
-        span = max(cut - low, 1e-300)
-        rate = acosh(max(1 + 2 * (last - cut) / span, 1 + 1e-9))
-        degree = min(max(ceil(log(2 * GROWTH) / rate), DEGREES[0]), DEGREES[1])
-        if top > cut:
-            self.basis = _orthonormal(chebyshev_filter(apply, self.basis, degree, low, cut, top))
-        self.project(apply)
-
-    def resize(self, apply: Apply, size: int) -> None:
+    def resize(self, A: Operator, size: int) -> None:
         """Give the block this many vectors; new ones are random."""
         nodes, old = self.basis.shape
         size = min(size, nodes - 1)
         if size < old:
             self.basis, self.values, self.residuals = self.basis[:, :size], self.values[:size], self.residuals[:size]
         elif size > old:
-            extra = self.rng.standard_normal((nodes, size - old))
-            self.basis = _orthonormal(np.hstack((self.basis, extra)))
-            self.project(apply)
+            self.basis = _orthonormal(np.hstack((self.basis, self._rng.standard_normal((nodes, size - old)))))
+            self.project(A)
 
-    def counts(self, threshold: float) -> int:
-        """Number of Ritz values above a threshold."""
-        return int((self.values > threshold).sum())
+    def improve(self, A: Operator, threshold: float, accuracy: float, first: bool, fresh: bool) -> bool:
+        """Come nearer to all eigenvectors whose eigenvalues exceed a threshold.
 
-    def crowded(self, wanted: int) -> bool:
-        """Whether there may be more wanted vectors than those in the block."""
+        Parameters
+        ----------
+        A : Operator
+        threshold : float
+        accuracy : float
+            Largest residual that is left alone.
+        first : bool
+            Whether to filter even if all are accurate: vectors that the block does not have yet show no residual.
+        fresh : bool
+            Whether the block is random still, so that its size says nothing.
+
+        Returns
+        -------
+        bool
+            Whether anything was done.
+        """
         nodes, size = self.basis.shape
-        return size < nodes - 1 and wanted > size - 2
+        wanted = max(int((self.values > threshold).sum()), 1)
+        if size < nodes - 1 and wanted > size - 2 and not fresh:
+            self.resize(A, 2 * wanted + SPARE)
+            self.refine(A, wanted)
+            return True
+        if first or bool((self.residuals[:wanted] > accuracy).any()):
+            self.refine(A, max(1, min(wanted, size - SPARE // 2)))
+            return bool(size < nodes - 1)
+        if size > 2 * wanted + 2 * SPARE:
+            self.resize(A, wanted + SPARE)
+        return False
 
 
 def _orthonormal(X: FloatArray) -> FloatArray:
-    return np.linalg.qr(X - X.mean(axis=0))[0]
+    return np.asarray(np.linalg.qr(X - X.mean(axis=0))[0])

@@ -142,7 +142,7 @@ class _Point:
         weights = self.x[self.groups]
         W = np.eye(self.problem.nodes) - 1 / self.problem.nodes - self.problem.laplacian(weights)
         values = np.linalg.eigvalsh(W)
-        upper = float(max(-values[0], values[-1], 0.0))
+        upper = abs(float(max(-values[0], values[-1])))
         positive, negative = (Y - Y.mean() for Y in self.duals)
         scale = 1 / (np.trace(positive) + np.trace(negative))
         worth = (_on_edges(self.problem, positive) - _on_edges(self.problem, negative)) * scale

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -14,26 +13,18 @@ from topokit.errors import ConvergenceError, GraphError, InputError
 from topokit.matrix import FloatArray, IntArray, MixingMatrix
 from topokit.optimal.certificate import Certificate
 from topokit.optimal.certificate import width as width_of
-from topokit.optimal.characters import cayley_shape, character_weights
-from topokit.optimal.first_order import first_order
-from topokit.optimal.interior_point import interior_point
+from topokit.optimal.compact_dual import fewer_columns
 from topokit.optimal.iterates import Iterate
-from topokit.optimal.one_weight import one_weight
+from topokit.optimal.methods import METHODS, solver_for
 from topokit.optimal.problem import WeightProblem, weight_problem
+from topokit.optimal.progress import Tell
 from topokit.optimal.starts import simple_weights
-from topokit.optimal.symmetry import edge_orbits
 from topokit.optimal.threads import few_threads
 from topokit.spectral import slem
 
-__all__ = ["METHODS", "OptimalWeights", "Progress", "optimal_weights"]
+__all__ = ["METHODS", "Bounds", "OptimalWeights", "optimal_weights"]
 
-METHODS = ("auto", "closed-form", "characters", "interior-point", "first-order", "sdp")
 WIDTH = 1e-6
-MOST_NODES = 2500  # beyond, and beyond so many groups of edges, an interior-point iteration takes too long
-MOST_GROUPS = 6000
-MANY_SHIFTS = 64  # beyond, orbits of edges are fewer than pairs of opposite shifts, or as good
-LARGEST_CLOSED = 3000  # nodes whose eigenspaces are stored whole
-ORBITS_SECONDS = 2.0  # after which symmetries are not looked for any more
 NEVER = 1e-10  # distance of the bound from 1 at which it is 1
 ROUNDED = 1e-9  # of the spectral gap, that leaving them out may cost
 UNUSED = 1e-6  # weights that an interior point leaves on edges that the optimum does not use
@@ -42,7 +33,7 @@ Stop: TypeAlias = Literal["width", "end", "time", "interrupt"]
 
 
 @dataclass(frozen=True)
-class Progress:
+class Bounds:
     """What a running solver has reached: handed to the callback of `optimal_weights`."""
 
     method: str
@@ -148,7 +139,7 @@ def optimal_weights(
     upper: Any | None = None,
     self_loops: bool = True,
     method: str = "auto",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Tell | None = None,
 ) -> OptimalWeights:
     """Find the symmetric weights with the smallest SLEM, and prove how small it can be.
 
@@ -172,7 +163,7 @@ def optimal_weights(
         linear program over the characters of an abelian group, the interior-point method (one variable for each orbit
         of edges), and for more than some thousand edges the first-order method. "sdp" needs cvxpy.
     progress : callable, optional
-        Called with a `Progress` after every iteration.
+        Called after every iteration with what has a `sentence`, and the `upper` and `lower` bound.
 
     Raises
     ------
@@ -195,8 +186,6 @@ def optimal_weights(
     >>> [round(optimal_weights(paw, objective).slem, 6) for objective in ("fdla", "fmmc")]
     [0.57735, 0.636364]
     """
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r} of optimal weights; known: {', '.join(METHODS)}")
     if not 0 < width < 1:
         raise InputError(f"the certificate width must be between 0 and 1, got {width}")
     if time_limit is not None and not time_limit > 0:
@@ -220,17 +209,16 @@ def _run(
     wanted: float,
     began: float,
     deadline: float,
-    progress: Callable[[Progress], None] | None,
+    progress: Tell | None,
 ) -> OptimalWeights:
-    name, solver = _solver(problem, method, deadline - began)
     best: Iterate | None = None
-    iterations = 0
+    name, iterations = method, 0
     stopped: Stop = "end"
     try:
-        for best in solver:
+        for name, best in solver_for(problem, method, deadline - began):
             seconds = time.perf_counter() - began
             if progress is not None:
-                progress(Progress(name, iterations, seconds, best.upper, best.lower))
+                progress(Bounds(name, iterations, seconds, best.upper, best.lower))
             if _near(best, wanted) and _near(best := _as_stored(best), wanted):
                 stopped = "width"
                 break
@@ -253,55 +241,9 @@ def _near(found: Iterate, wanted: float) -> bool:
 
 def _as_stored(found: Iterate) -> Iterate:
     """Give the bound that the certificate has when it comes back from a file, with fewer columns and digits."""
-    certificate = found.certificate()
+    certificate = fewer_columns(found.certificate(), found.upper)
     stored = Certificate.from_dict(certificate.problem.nodes, certificate.to_dict())
     return replace(found, lower=min(found.lower, stored.bound(found.upper)), certificate=lambda: stored)
-
-
-def _solver(problem: WeightProblem, method: str, seconds: float) -> tuple[str, Iterator[Iterate]]:
-    """Choose a method, and set it up."""
-    if problem.directed:
-        return _of_directed(problem, method)
-    if method in ("auto", "characters"):
-        shape = cayley_shape(problem)
-        many = len(problem.edges) > MANY_SHIFTS * problem.nodes and problem.nodes <= MOST_NODES
-        if shape is not None and not (many and method == "auto"):
-            return "characters", iter([character_weights(problem, shape)])
-        if method == "characters":
-            raise InputError(
-                "the method characters needs a graph that looks the same from every node of a product of cycles "
-                "(circulant, torus, hypercube, numbered in reading order); auto finds the method that suits"
-            )
-    if method == "sdp":
-        from topokit.optimal.sdp import sdp_weights
-
-        limit = None if seconds == np.inf else seconds
-        return "sdp", (sdp_weights(problem, time_limit=limit) for _ in range(1))
-    if method == "first-order":
-        return method, first_order(problem)
-    orbits = edge_orbits(
-        problem.nodes, problem.edges, colours=problem.upper, time_limit=min(ORBITS_SECONDS, 0.2 * seconds)
-    )
-    if orbits.count == 1 and (method == "closed-form" or (method == "auto" and problem.nodes <= LARGEST_CLOSED)):
-        return "closed-form", iter([one_weight(problem)])
-    if method == "closed-form":
-        raise InputError(
-            f"there is a closed form where automorphisms interchange all edges; on this graph {orbits.count} sorts of "
-            "edges were found; auto finds the method that suits"
-        )
-    if method == "interior-point" or (problem.nodes <= MOST_NODES and orbits.count <= MOST_GROUPS):
-        return "interior-point", interior_point(problem, groups=orbits.groups)
-    return "first-order", first_order(problem)
-
-
-def _of_directed(problem: WeightProblem, method: str) -> tuple[str, Iterator[Iterate]]:
-    shape = cayley_shape(problem)
-    if shape is None or method not in ("auto", "characters"):
-        raise GraphError(
-            "optimal weights of a directed graph are found where it looks the same from every node (circulant, by the "
-            "method characters); balanced weights serve any strongly connected graph"
-        )
-    return "characters", iter([character_weights(problem, shape)])
 
 
 def _result(

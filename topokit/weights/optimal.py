@@ -3,40 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from topokit.adjacency import GraphLike
+from topokit.errors import InputError
 from topokit.matrix import MixingMatrix
-from topokit.registry import weighting
-
-if TYPE_CHECKING:
-    from topokit.optimal import OptimalWeights
+from topokit.registry import Optimised, weighting
 
 __all__ = ["auto_weights", "fdla_weights", "fmmc_weights"]
 
 WORTH = 1.01  # times the rounds of negative weights, that nonnegative ones may need
 
 
-def _fdla(graph: GraphLike, **options: Any) -> OptimalWeights:
+def _fdla(graph: GraphLike, **options: Any) -> Optimised:
     from topokit.optimal import optimal_weights
 
-    return optimal_weights(graph, "fdla", **options)
+    return _on_network(graph, "fdla", options) if "network" in options else optimal_weights(graph, "fdla", **options)
 
 
-def _fmmc(graph: GraphLike, **options: Any) -> OptimalWeights:
+def _fmmc(graph: GraphLike, **options: Any) -> Optimised:
     from topokit.optimal import optimal_weights
 
-    return optimal_weights(graph, "fmmc", **options)
+    return _on_network(graph, "fmmc", options) if "network" in options else optimal_weights(graph, "fmmc", **options)
 
 
-def _auto(graph: GraphLike, time_limit: float | None = None, **options: Any) -> OptimalWeights:
+def _on_network(graph: GraphLike, objective: Literal["fdla", "fmmc"], options: dict[str, Any]) -> Optimised:
+    from topokit.optimal.bandwidth import network_weights
+    from topokit.optimal.progress import in_words
+
+    unknown = sorted(set(options) - {"network", "message_bytes", "time_limit", "progress"})
+    if unknown:
+        raise InputError(f"{unknown[0]} is for the smallest SLEM, not for the fewest seconds on a network")
+    return network_weights(
+        graph,
+        options["network"],
+        options["message_bytes"],
+        objective=objective,
+        time_limit=options.get("time_limit"),
+        progress=in_words(options.get("progress"), "{:.4g} s until errors have shrunk 1000 times"),
+    )
+
+
+def _auto(graph: GraphLike, time_limit: float | None = None, **options: Any) -> Optimised:
     from math import log
 
+    from topokit.optimal import optimal_weights
+
+    if "network" in options:
+        return _fmmc(graph, time_limit=time_limit, **options)
     half = None if time_limit is None else time_limit / 2
-    free = _fdla(graph, time_limit=half, **options)
+    free = optimal_weights(graph, "fdla", time_limit=half, **options)
     if free.stopped == "interrupt" or free.slem < 1e-12:
         return free
-    nonnegative = _fmmc(graph, time_limit=half, **options)
+    nonnegative = optimal_weights(graph, "fmmc", time_limit=half, **options)
     if nonnegative.slem >= 1:
         return free
     rounds = log(free.slem) / log(nonnegative.slem)  # of nonnegative weights, for each of free ones
