@@ -74,7 +74,7 @@ bench-stragglers: .venv/ready
 
 # Optimal weights against other packages and general solvers, which get a virtual environment of their own.
 bench-weights: .venv/ready
-	$(BIN)/python tests/benchmarks/bench_weights.py $(OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_weights.py $(OPTIONS)
 
 # The HTML report in a headless Chromium, which has to be installed.
 check-page: .venv/ready

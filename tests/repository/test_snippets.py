@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+import topokit.designer  # noqa: F401 (fills the registry, of which a copy is kept)
 from topokit.registry import TOPOLOGIES
 from topokit_cli.main import main
 
