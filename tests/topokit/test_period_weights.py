@@ -14,8 +14,10 @@ from topokit.designer import design
 from topokit.edge_colouring import decompose
 from topokit.errors import GraphError, InputError
 from topokit.matrix import MixingMatrix
-from topokit.optimal import period as module
+from topokit.optimal.affine_norm import AffineMatrix, least_affine_norm
 from topokit.optimal.period import period_norm, period_weights
+from topokit.optimal.period_patterns import Pattern, pattern_of, start_weights
+from topokit.optimal.period_search import limits_of
 from topokit.schedule import Schedule
 from topokit.topologies import one_peer_exponential, one_peer_hypercube
 
@@ -160,9 +162,9 @@ class TestStep:
         n = 6
         A, B = (np.abs(rng.normal(size=(n, n))) / n for _ in range(2))
         edges = np.array([(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (0, 5), (1, 4)])
-        pattern = module._Pattern(edges[:, 0], edges[:, 1], np.arange(7), 7, exchange=True)
+        pattern = Pattern(edges[:, 0], edges[:, 1], np.arange(7), 7, exchange=True)
         left, right = pattern.factors(A, B)
-        affine = module._Affine(A @ B - 1 / n, left, right, pattern.group, 7)
+        affine = AffineMatrix(A @ B - 1 / n, left, right, pattern.group, 7)
         w = cvxpy.Variable(7, nonneg=True)
         M = A @ B - 1 / n + sum(w[k] * np.outer(left[k], right[k]) for k in range(7))
         ends = np.zeros((n, 7))
@@ -170,7 +172,7 @@ class TestStep:
         problem = cvxpy.Problem(cvxpy.Minimize(cvxpy.sigma_max(M)), [ends @ w <= 1])
         optimum = problem.solve(solver="CLARABEL")
         start = np.zeros(7)
-        weights, norm, lower = module._least_affine_norm(affine, module._limits(n, pattern, True), start)
+        weights, norm, lower = least_affine_norm(affine, limits_of(n, pattern, True), start)
         assert norm == pytest.approx(optimum, abs=1e-6)
         assert lower == pytest.approx(norm, abs=1e-7)
         assert lower <= norm
@@ -179,8 +181,8 @@ class TestStep:
 
     def test_matrix_of_a_pattern(self):
         W = with_weights(8, EIGHT_EDGES, np.linspace(0.01, 0.2, 13))
-        pattern = module._pattern(MixingMatrix.from_matrix(W), 0)
-        weights = module._start(MixingMatrix.from_matrix(W), pattern, 0, True)
+        pattern = pattern_of(MixingMatrix.from_matrix(W), 0)
+        weights = start_weights(MixingMatrix.from_matrix(W), pattern, 0, True)
         np.testing.assert_allclose(pattern.matrix(8, weights).to_dense(), W, atol=1e-15)
         np.testing.assert_allclose(pattern.apply(weights, np.eye(8)), W, atol=1e-15)
 

@@ -235,7 +235,8 @@ class _NewtonSystem:
         matrix = _schur_complement(point, self.inverses)
         ratio = point.multipliers / point.slacks
         slope = point.limits.slope
-        matrix[1:, 1:] += (slope.T @ sparse.diags_array(ratio) @ slope).toarray()
+        of_slacks = sparse.coo_array(slope.T @ sparse.diags_array(ratio) @ slope)
+        matrix[1 + of_slacks.row, 1 + of_slacks.col] += of_slacks.data
         # Where equations leave less freedom, steps are combinations of a basis of it.
         self.freedom = point.limits.freedom
         if self.freedom is not None:

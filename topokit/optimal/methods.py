@@ -26,7 +26,7 @@ Steps: TypeAlias = "Iterator[tuple[str, Iterate]]"
 """What a solver has reached after each iteration, and the name of its method."""
 
 MOST_NODES = 2500  # beyond, and beyond so many sorts of edges, an interior-point iteration takes too long
-MOST_SORTS = 6000
+MOST_SORTS = 10_000
 FEW_NODES = 250  # up to which the interior-point method is as fast as any
 FEW_SORTS = 0.25  # part of the edges, the same
 MANY_SHIFTS = 64  # beyond, orbits of edges are fewer than pairs of opposite shifts, or as good
