@@ -14,9 +14,9 @@ from topokit.errors import GraphError, InputError
 from topokit.network import Host, Link, Network
 from topokit.network.cost import round_seconds
 from topokit.network.prediction import consensus_seconds
-from topokit.optimal import bandwidth as module
 from topokit.optimal.bandwidth import network_weights
 from topokit.optimal.problem import weight_problem
+from topokit.optimal.round_loads import RoundLoads, least_slems
 from topokit.optimal.weights import optimal_weights
 from topokit.schedule import Schedule
 
@@ -104,7 +104,7 @@ class TestLoads:
         rng = np.random.default_rng(seed)
         network = network_of(kind, n, rng)
         edges = np.array(list(combinations(range(n), 2)))
-        loads = module._Loads(network, edges, BYTES)
+        loads = RoundLoads(network, edges, BYTES)
         mask = rng.random(len(edges)) < 0.5
         mask[int(rng.integers(len(edges)))] = True
         W = weight_problem(nx.complete_graph(n), "fmmc").matrix(np.where(mask, 0.01, 0.0))
@@ -121,8 +121,8 @@ class TestBounds:
         rng = np.random.default_rng(seed)
         network = network_of(kind, n, rng)
         problem = weight_problem(nx.complete_graph(n), objective)
-        loads = module._Loads(network, problem.edges, BYTES)
-        limits, slems = module._possible(problem, loads)
+        loads = RoundLoads(network, problem.edges, BYTES)
+        limits, slems = least_slems(problem, loads)
         part = nx.empty_graph(n)
         part.add_edges_from((int(rng.integers(v)), v) for v in range(1, n))
         part.add_edges_from(problem.edges[rng.random(len(problem.edges)) < rng.random()].tolist())
@@ -139,7 +139,7 @@ class TestBounds:
         hosts = (Host("a", (0, 1, 2, 3), 100.0, 100.0), Host("b", (4, 5, 6, 7), 100.0, 100.0))
         network = Network(hosts, (Link(None, None, 100.0), Link("a", "a", 1e6), Link("b", "b", 1e6)))
         problem = weight_problem(nx.barbell_graph(4, 0), "fmmc")
-        _, slems = module._possible(problem, module._Loads(network, problem.edges, BYTES))
+        _, slems = least_slems(problem, RoundLoads(network, problem.edges, BYTES))
         assert slems[-1] == pytest.approx(0.625)
         found = network_weights(nx.barbell_graph(4, 0), network, BYTES)
         assert found.slem == pytest.approx((8 + 12 * math.sqrt(2)) / 28, abs=1e-6)

@@ -22,7 +22,7 @@ from topokit.optimal.starts import simple_weights
 from topokit.optimal.threads import few_threads
 from topokit.spectral import slem
 
-__all__ = ["METHODS", "Bounds", "OptimalWeights", "optimal_weights"]
+__all__ = ["METHODS", "OptimalWeights", "Reached", "optimal_weights"]
 
 WIDTH = 1e-6
 NEVER = 1e-10  # distance of the bound from 1 at which it is 1
@@ -33,7 +33,7 @@ Stop: TypeAlias = Literal["width", "end", "time", "interrupt"]
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Reached:
     """What a running solver has reached: handed to the callback of `optimal_weights`."""
 
     method: str
@@ -218,7 +218,7 @@ def _run(
         for name, best in solver_for(problem, method, deadline - began):
             seconds = time.perf_counter() - began
             if progress is not None:
-                progress(Bounds(name, iterations, seconds, best.upper, best.lower))
+                progress(Reached(name, iterations, seconds, best.upper, best.lower))
             if _near(best, wanted) and _near(best := _as_stored(best), wanted):
                 stopped = "width"
                 break
