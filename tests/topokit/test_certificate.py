@@ -82,7 +82,7 @@ def test_a_certificate_survives_its_file():
 def test_large_certificates_are_stored_in_single_precision_and_lose_little():
     problem = weight_problem(nx.cycle_graph(2000), "fdla")
     rng = np.random.default_rng(0)
-    left, right = rng.standard_normal((2, 2000, 120))
+    left, right = rng.standard_normal((2, 2000, 251))
     certificate = Certificate(problem, left, right, np.zeros(2000))
     stored = certificate.to_dict()
     assert stored["left"]["type"] == "<f4"

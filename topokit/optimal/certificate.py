@@ -27,7 +27,7 @@ from topokit.optimal.problem import WeightProblem
 __all__ = ["Certificate", "dual_bound", "width"]
 
 EPS = float(np.finfo(np.float64).eps)
-LARGE = 200_000  # numbers from which on they are stored in single precision
+LARGE = 500_000  # numbers from which on they are stored in single precision
 
 
 def width(upper: float, lower: float) -> float:

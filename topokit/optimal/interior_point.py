@@ -39,6 +39,8 @@ RETREAT = 0.8
 SHORTEST = 1e-4  # step below which rounding errors have taken over
 MOST = 100  # iterations
 ENOUGH = 1e-10  # width
+PATIENCE = 8  # iterations in which the width has to shrink to
+STUCK = 0.5  # of what it was, near the end
 BLOCK = 4_000_000  # entries of the linear system that are made at a time
 
 
@@ -85,6 +87,7 @@ def interior_point(
     limits = linear_limits(problem, own, first)
     point = _first_point(problem, own, limits)
     best = point.iterate()
+    reached = [np.inf]
     yield best
     for _ in range(MOST):
         try:
@@ -102,7 +105,9 @@ def interior_point(
             found.certificate if found.lower >= best.lower else best.certificate,
         )
         yield best
-        if width(best.upper, best.lower) < ENOUGH:
+        reached.append(width(best.upper, best.lower))
+        stuck = len(reached) > PATIENCE and reached[-1] > STUCK * reached[-PATIENCE]
+        if reached[-1] < ENOUGH or stuck:
             return
 
 
