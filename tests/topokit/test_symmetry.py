@@ -11,7 +11,8 @@ import pytest
 from networkx.algorithms.isomorphism import DiGraphMatcher, GraphMatcher
 
 from topokit.errors import InputError
-from topokit.optimal import symmetry
+from topokit.optimal import automorphism_search, symmetry
+from topokit.optimal.automorphisms import Automorphisms
 from topokit.optimal.symmetry import edge_orbits
 
 
@@ -206,20 +207,20 @@ def test_an_ended_search_gives_orbits_of_automorphisms_all_the_same(monkeypatch)
     edges = shuffled(nx.dodecahedral_graph())
     found = edge_orbits(20, edges, time_limit=0)
     assert (found.complete, found.count) == (False, 30)
-    monkeypatch.setattr(symmetry, "STEPS", 1)
+    monkeypatch.setattr(automorphism_search, "STEPS", 1)
     found = edge_orbits(20, edges)
     assert not found.complete
     check_generators(20, edges, found)
 
 
 def test_a_guess_that_is_no_automorphism_is_refused():
-    search = symmetry._Search(4, np.array([(0, 1), (1, 2), (2, 3)]), np.zeros(3, dtype=np.int64), False, np.inf)
+    search = Automorphisms(4, np.array([(0, 1), (1, 2), (2, 3)]), np.zeros(3, dtype=np.int64), False)
     assert not search.add(np.array([1, 0, 2, 3]))
     assert not search.add(np.array([0, 0, 2, 3]))
     assert not search.generators
     assert search.add(np.array([3, 2, 1, 0]))
     assert search.labels[0] == search.labels[3]
-    coloured = symmetry._Search(4, np.array([(0, 1), (1, 2), (2, 3)]), np.array([0, 0, 1]), False, np.inf)
+    coloured = Automorphisms(4, np.array([(0, 1), (1, 2), (2, 3)]), np.array([0, 0, 1]), False)
     assert not coloured.add(np.array([3, 2, 1, 0]))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from scipy import linalg, sparse
 
 from topokit.matrix import FloatArray, IntArray
-from topokit.optimal.step_length import longest_step_of_vector
+from topokit.optimal.dense import cholesky, inverse_of
+from topokit.optimal.step_length import longest_step, longest_step_of_vector
 
 __all__ = ["AffineMatrix", "WeightLimits", "least_affine_norm"]
 
@@ -114,7 +115,7 @@ def least_affine_norm(
     y = scale / z
     for _ in range(80):
         try:
-            of_S, of_Y = (np.asarray(np.linalg.cholesky(T), dtype=np.float64) for T in (S, Y))
+            of_S, of_Y = cholesky(S), cholesky(Y)
         except np.linalg.LinAlgError:
             break  # rounding errors: this is as near as it gets
         mu = (float(np.vdot(S, Y)) + float(z @ y)) / (2 * n + z.size)
@@ -124,7 +125,7 @@ def least_affine_norm(
             best_w, best_norm = w, norm
         if best_norm - bound <= tolerance or mu < 1e-15 or time.monotonic() > deadline:
             break
-        X = np.asarray(linalg.cho_solve((of_S, True), np.eye(2 * n), check_finite=False), dtype=np.float64)
+        X = inverse_of(of_S)
         try:
             factor = linalg.cho_factor(_schur(affine, X, Y, sums, y / z), lower=True)
         except np.linalg.LinAlgError:
@@ -218,7 +219,4 @@ def _schur(affine: AffineMatrix, X: FloatArray, Y: FloatArray, sums: sparse.csr_
 
 def _longest(factor: FloatArray, dS: FloatArray, z: FloatArray, dz: FloatArray) -> float:
     """Give how far S = factor factor^T and z can go along dS and dz until they are no longer positive."""
-    T = linalg.solve_triangular(factor, dS, lower=True, check_finite=False)
-    T = linalg.solve_triangular(factor, T.T, lower=True, check_finite=False)
-    least = float(linalg.eigvalsh((T + T.T) / 2, subset_by_index=[0, 0], check_finite=False)[0])
-    return min(np.inf if least >= 0 else -1 / least, longest_step_of_vector(z, dz))
+    return min(longest_step(factor, dS), longest_step_of_vector(z, dz))

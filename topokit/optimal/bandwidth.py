@@ -149,7 +149,8 @@ def network_weights(
     Notes
     -----
     A round takes as long as `topokit.network.round_seconds` says. One round of a complete graph averages exactly: where
-    all nodes may talk to each other, no other edges can be better on a uniform network of up to some hundred nodes.
+    all nodes may talk to each other, the search found nothing faster on uniform networks of 8, 16 and 24 nodes, and up
+    to 16 `lower` proves that nothing is.
 
     References
     ----------

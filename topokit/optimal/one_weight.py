@@ -39,7 +39,7 @@ def one_weight(problem: WeightProblem) -> Iterate:
     >>> import networkx as nx
     >>> from topokit.optimal.problem import weight_problem
     >>> found = one_weight(weight_problem(nx.petersen_graph(), "fdla"))
-    >>> round(found.weights[0], 6), round(found.upper, 6), round(found.lower, 6)
+    >>> round(float(found.weights[0]), 6), round(found.upper, 6), round(found.lower, 6)
     (0.285714, 0.428571, 0.428571)
     """
     count = len(problem.edges)
