@@ -14,7 +14,9 @@ from topokit.errors import GraphError, InputError
 from topokit.network import Host, Link, Network
 from topokit.network.cost import round_seconds
 from topokit.network.prediction import consensus_seconds
+from topokit.optimal import bandwidth
 from topokit.optimal.bandwidth import network_weights
+from topokit.optimal.bandwidth_search import NetworkSearch
 from topokit.optimal.problem import weight_problem
 from topokit.optimal.round_loads import RoundLoads, least_slems
 from topokit.optimal.weights import optimal_weights
@@ -227,6 +229,31 @@ class TestStops:
         assert found.stopped == "time"
         assert found.elapsed < 5
         assert found.lower <= found.seconds <= found.optimal_seconds
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_what_is_known_does_not_get_worse(self, begun, monkeypatch):
+        # Time runs out before, or at the first iteration of, the last computation, which begins anew.
+        problem = weight_problem(nx.random_regular_graph(4, 24, seed=1), "fmmc")
+        every = np.ones(len(problem.edges), dtype=np.bool_)
+
+        class OneSet(NetworkSearch):
+            def run(self):
+                before.append(self.support(every))
+                self.deadline = -math.inf
+                if begun:
+                    monkeypatch.setattr(bandwidth.NetworkSearch, "out_of_time", lambda self: self.solved > 1)
+
+        before = []
+        monkeypatch.setattr(bandwidth, "NetworkSearch", OneSet)
+        found = network_weights(nx.Graph(problem.edges.tolist()), Network.uniform(24, 100.0), BYTES)
+        assert found.solved == 1 + begun
+        assert found.stopped == "time"
+        assert found.optimal_seconds == before[0].seconds
+        assert before[0].lower > 0.5
+        search = NetworkSearch(problem, RoundLoads(Network.uniform(24, 100.0), problem.edges, BYTES), 1000, 0.0, None)
+        search.known[every.tobytes()] = search.best = before[0]
+        assert found.lower == search.lower_bound() > 0
+        assert found.seconds <= before[0].seconds * (1 + 1e-9)
 
 
 class TestRefused:

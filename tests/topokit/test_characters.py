@@ -1,6 +1,8 @@
 """Linear programs over characters against closed forms, dense matrices, semidefinite programs and their own proofs."""
 
+import itertools
 from math import cos, isqrt, pi, prod
+from time import perf_counter
 
 import networkx as nx
 import numpy as np
@@ -8,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokit.errors import GraphError, InputError
+from topokit.errors import ConvergenceError, GraphError, InputError
+from topokit.optimal import characters
 from topokit.optimal.certificate import Certificate, width
+from topokit.optimal.character_program import CharacterProgram
 from topokit.optimal.characters import cayley_shape, character_weights
 from topokit.optimal.problem import WeightProblem, weight_problem
 from topokit.spectral.groups import group_shape
@@ -117,6 +121,94 @@ def test_circulants_without_self_loops():
     assert best.upper == pytest.approx(0.25, abs=1e-13)  # K_5: eigenvalue -1/4
 
 
+@pytest.mark.parametrize("nodes", [3, 5, 7, 9, 11])
+def test_odd_rings_without_self_loops_have_one_point(nodes):
+    for upper in (0.5, 0.6):
+        best = solved(weight_problem(nx.cycle_graph(nodes), "fmmc", upper=upper, self_loops=False))
+        assert best.upper == pytest.approx(cos(pi / nodes), abs=1e-13)
+        assert width(best.upper, best.lower) < 1e-9
+
+
+def test_bounds_that_leave_one_point_are_proved():
+    best = solved(weight_problem(nx.complete_graph(6), "fmmc", upper=0.2, self_loops=False))
+    assert best.upper == pytest.approx(0.2, abs=1e-13)
+    assert width(best.upper, best.lower) < 1e-9
+    for directed, share in itertools.product((False, True), (0.1, 0.3, 0.5, 0.9)):
+        bounds = np.zeros(9)
+        bounds[[1, 2]] = np.array([share, 1 - share]) / (1 if directed else 2)
+        bounds[[8, 7]] = bounds[[1, 2]]
+        best = solved(cayley((9,), [1, 2], "no self-loops", directed=directed, bounds=bounds))
+        turns = np.exp(2j * pi * np.arange(1, 9)[:, None] * np.array([1, 2]) / 9)
+        eigenvalues = (turns if directed else turns.real) @ [share, 1 - share]
+        assert best.upper == pytest.approx(np.abs(eigenvalues).max(), abs=1e-13)
+        assert width(best.upper, best.lower) < 1e-9
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["fmmc", "no self-loops", "sum"]))
+def test_no_other_price_proves_more(seed, limits):
+    rng = np.random.default_rng(seed)
+    bounds = rng.uniform(0.1, 0.6, 12)
+    program = CharacterProgram.of(cayley((12,), [1, 2, 5], limits, bounds=bounds + 0.1), (12,))
+    mode, worth = np.arange(3), rng.dirichlet(np.ones(3))
+    angle = rng.choice([0.0, pi], 3)
+    value = worth @ program.rows(mode, angle)[0]
+    best = program.bound(mode, angle, worth, program.best_price(value))
+    least = 0.0 if limits == "fmmc" else -3.0
+    others = [program.bound(mode, angle, worth, price) for price in np.linspace(least, 3, 301)]
+    assert best >= max(others) - 1e-12
+
+
+@pytest.mark.parametrize("limits", ["fdla", "fmmc"])
+@pytest.mark.parametrize("upper", [1e-6, 1e-9, 1e-12, 1e-200])
+def test_tiny_bounds_are_used_up(upper, limits):
+    # The gap of the slowest mode, and what rounding takes off the bound.
+    cases = [
+        (weight_problem(nx.cycle_graph(30), limits, upper=upper), 2 * upper * (1 - cos(2 * pi / 30))),
+        (cayley((12,), [1, 2], limits, bounds=tiny(upper)), 4 * upper),
+        (cayley((12,), [1, 2], limits, bounds=tiny(upper), directed=True), 2 * upper),
+    ]
+    for problem, gap in cases:
+        best = solved(problem)
+        ahead = differences((problem.nodes,), problem.edges)
+        single = np.isin(ahead, [1, problem.nodes - 1])
+        np.testing.assert_allclose(best.weights[single], upper, rtol=1e-6)
+        assert 1 - best.upper <= gap <= 1 - best.lower
+        assert best.upper - best.lower < 1e-13
+
+
+def tiny(upper):
+    """Bound the difference 1 of a dozen, and 2 not at all."""
+    bounds = np.full(12, np.inf)
+    bounds[[1, 11]] = upper
+    return bounds
+
+
+def test_what_highs_cannot_solve_is_not_passed_over(monkeypatch):
+    def refuse(program, *others):
+        raise ConvergenceError("HiGHS found no weights")
+
+    monkeypatch.setattr(characters, "solve_cuts", refuse)
+    with pytest.raises(ConvergenceError, match="HiGHS found no weights"):
+        character_weights(cayley((12,), [1, 2]), (12,))
+    bounded = solved(cayley((30,), [1], bounds=np.full(30, 1e-9)))
+    assert 1 - bounded.lower < 4.4e-11
+
+
+def test_time_may_run_out(monkeypatch):
+    solve, calls = characters.solve_cuts, []
+    monkeypatch.setattr(characters, "solve_cuts", lambda *given: calls.append(1) or solve(*given))
+    problem = cayley((2000,), (1, *range(30, 980, 97)))
+    best = character_weights(problem, (2000,))
+    assert len(calls) > 2
+    calls.clear()
+    some = character_weights(problem, (2000,), perf_counter() - 1)
+    assert len(calls) == 1
+    assert some.lower <= best.lower + 1e-12
+    assert best.upper <= some.upper < 1
+    assert some.certificate().bound(some.upper) == pytest.approx(some.lower, abs=allowance(problem))
+
+
 @pytest.mark.parametrize("limits", ["fdla", "fmmc"])
 def test_directed_closed_forms(limits):
     for nodes in (3, 5, 16, 1000):  # a directed ring: |1 + exp(i t)| / 2
@@ -160,7 +252,7 @@ def test_every_answer_is_proved(data):
         assert problem.self_weights == "zero"
         assert problem.node_sums(problem.upper).max() < 1
         return
-    assert best.upper - best.lower <= max(1e-9 * (1 - best.upper), 1e-13)
+    assert best.upper - best.lower <= max(1e-9 * (1 - best.upper), 3e-13)
     # The proof, on other weights of the graph.
     start = rng.random(len(problem.edges)) / len(offsets) / 2
     if problem.upper is not None:

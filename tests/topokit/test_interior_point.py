@@ -109,6 +109,18 @@ def test_the_bound_is_tight_where_symmetric_nodes_share_an_equation():
     assert (found.upper, found.lower) == pytest.approx((0.75, 0.75), abs=1e-7)
 
 
+@pytest.mark.parametrize("upper", [0.001, 0.005, 0.01, 0.02])
+def test_short_steps_near_tight_bounds_do_not_lead_astray(upper):
+    graph = nx.complete_graph(7)
+    graph.remove_edge(2, 4)
+    problem = weight_problem(graph, "fdla", upper=upper)
+    for groups in (None, np.array([0 if {u, v} & {2, 4} else 1 for u, v in problem.edges.tolist()])):
+        found = solved(problem, groups=groups)
+        assert width(found.upper, found.lower) <= 1e-6
+        # All weights at their bound: mu_2 of the graph is 5.
+        assert found.upper == pytest.approx(1 - 5 * upper, abs=1e-6)
+
+
 def test_a_start_of_ones_own_changes_nothing_but_the_way():
     problem = weight_problem(nx.karate_club_graph(), "fdla")
     own = solved(problem, start=np.full(78, 0.01))

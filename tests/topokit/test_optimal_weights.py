@@ -6,7 +6,7 @@ import pytest
 from weight_oracles import ORACLES
 
 from topokit.designer import design, design_graph
-from topokit.errors import GraphError, InputError
+from topokit.errors import ConvergenceError, GraphError, InputError
 from topokit.optimal import optimal_weights, weight_problem
 from topokit.optimal.recheck import check_optimality
 from topokit.optimal.starts import simple_weights
@@ -131,6 +131,10 @@ def test_bounds_of_single_edges():
         ({"upper": {(0, 33): 1, (0, 32): 1}}, InputError, "no edge of the graph"),
         ({"upper": [0.1, 0.2]}, InputError, "one for each of the 78 edges"),
         ({"upper": float("nan")}, InputError, "expected a number of at least 0"),
+        ({"upper": {5: 1}}, InputError, "there is a bound for 5, which is no edge"),
+        ({"upper": {(0, 1): "a"}}, InputError, "the bound of an edge is a number, got 'a'"),
+        ({"width": "a"}, InputError, "between 0 and 1"),
+        ({"time_limit": "a"}, InputError, "positive number of seconds"),
         ({"method": "closed-form"}, InputError, "sorts of edges"),
         ({"method": "characters"}, InputError, "product of cycles"),
         ({"upper": 0.0, "objective": "fmmc"}, GraphError, "leave no way to mix"),
@@ -140,6 +144,37 @@ def test_bounds_of_single_edges():
 def test_bad_requests(arguments, error, message):
     with pytest.raises(error, match=message):
         optimal_weights(nx.karate_club_graph(), **arguments)
+
+
+def test_bounds_of_directed_edges_go_one_way():
+    graph = nx.DiGraph([(i, (i + s) % 9) for i in range(9) for s in (1, 8, 2)])
+    some = {(i, (i + 1) % 9): 0.1 for i in range(9)}
+    found = optimal_weights(graph, "fmmc", upper=some)
+    W = found.matrix.to_dense()
+    assert W[1, 0] <= 0.1 + 1e-12 < W[0, 1]
+    with pytest.raises(InputError, match="no edge of the graph"):
+        optimal_weights(graph, "fmmc", upper={(2, 0): 0.1})
+
+
+@pytest.mark.parametrize("upper", [0.1, 0.3])
+def test_the_closed_form_keeps_bounds_or_says_that_it_cannot(upper):
+    with pytest.raises(GraphError, match=r"weighs 1/3, which is above its bound"):
+        optimal_weights(nx.petersen_graph(), "fdla", upper=upper, self_loops=False, method="closed-form")
+
+
+def test_large_closed_forms_keep_their_proof():
+    for graph in (nx.star_graph(700), nx.complete_bipartite_graph(80, 80)):
+        found = optimal_weights(graph, "fdla")
+        assert found.certificate_width <= 1e-9
+        assert found.stopped == "width"
+
+
+def test_weights_that_diverge_are_no_answer():
+    graph = nx.barabasi_albert_graph(30, 4, seed=1)
+    with pytest.raises(GraphError, match="none have a SLEM below 1;"):
+        optimal_weights(graph, "fdla", self_loops=False)
+    with pytest.raises((GraphError, ConvergenceError), match=r"in the time that there was|none have a SLEM below"):
+        optimal_weights(graph, "fdla", self_loops=False, time_limit=1e-6)
 
 
 def test_graphs_that_cannot_mix():

@@ -142,6 +142,15 @@ def test_time_may_run_out():
     assert sums(30, some.edges, some.weights).max() == pytest.approx(1)
 
 
+def test_an_iteration_that_would_take_too_long_is_not_begun():
+    # Some 6,000 rates: seconds for each iteration, on any machine more than a tenth of one.
+    graph = nx.gnp_random_graph(200, 0.3, seed=1)
+    some = optimal_rates(graph, time_limit=0.1)
+    assert some.iterations == 0
+    assert 0 < some.mu2 < some.bound < np.inf
+    assert sums(200, some.edges, some.weights).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -191,7 +191,8 @@ def _searched(
     try:
         search.run()
         assert search.best is not None
-        search.support(search.best.mask, FINAL)
+        if not search.out_of_time():
+            search.support(search.best.mask, FINAL)
     except KeyboardInterrupt:
         if search.best is None:
             raise

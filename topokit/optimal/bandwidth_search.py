@@ -169,10 +169,14 @@ class NetworkSearch:
     def support(self, mask: BoolArray, width: float = SEARCHED) -> Support:
         """Compute the optimal weights on edges, and what they take."""
         key = mask.tobytes()
-        found = self.known.get(key)
+        found = before = self.known.get(key)
         if found is None or width < SEARCHED:
             found = self._solved(mask, width, 0.0)
             assert found is not None
+            if before is not None:  # where time ran out, the new weights or their bound may be worse
+                proved = max(before, found, key=lambda support: support.lower)
+                found = min(before, found, key=lambda support: support.seconds)
+                found = found._replace(lower=proved.lower, gain=proved.gain)
             self.known[key] = found
         self.offer(found)
         return found

@@ -1,7 +1,7 @@
 """Proof that no weights on the same edges can be much better: a bound from below that anyone can compute again.
 
-Let ||Y||_* <= 1 (sum of the singular values) and Y 1 = 0. For every W = I - sum_e w_e L_e within the limits of a
-problem, ||W - J||_2 >= <Y, W - J> = trace(Y) - sum_e w_e y_e with y_e = <Y, L_e>. What the sum can be at most follows
+Let ||Y||_* <= 1 (sum of the singular values). For every W = I - sum_e w_e L_e within the limits of a problem,
+||W - J||_2 >= <Y, W - J> = <Y, I - J> - sum_e w_e y_e with y_e = <Y, L_e>. What the sum can be at most follows
 from prices p_i of the nodes' sums (at least 0 where the sum of weights at a node is at most 1, of any sign where it is
 1) and from the range of each weight:
 
@@ -27,7 +27,9 @@ from topokit.optimal.problem import WeightProblem
 __all__ = ["Certificate", "dual_bound", "width"]
 
 EPS = float(np.finfo(np.float64).eps)
-LARGE = 500_000  # numbers from which on they are stored in single precision
+ALLOWED = 32  # rounding errors, besides one for each column
+BLOCK = 2_000_000  # numbers that are looked at at once
+LARGE = 2_000_000  # numbers from which on they are stored in single precision
 
 
 def width(upper: float, lower: float) -> float:
@@ -50,7 +52,7 @@ def dual_bound(problem: WeightProblem, trace: float, worth: FloatArray, prices: 
     ----------
     problem : WeightProblem
     trace : float
-        Of Y, with ||Y||_* <= 1 and Y 1 = 0.
+        <Y, I - J>, with ||Y||_* <= 1: the trace of Y where Y 1 = 0.
     worth : ndarray, shape (m,)
         y_e = <Y, L_e> of each edge.
     prices : ndarray, shape (n,)
@@ -71,7 +73,7 @@ def dual_bound(problem: WeightProblem, trace: float, worth: FloatArray, prices: 
     left = worth - problem.ends_sum(prices)
     most = np.where(left > 0, high, low) * left
     bound = trace - prices.sum() - most.sum()
-    rounding = 4 * EPS * (1 + np.abs(prices).sum() + np.abs(most).sum() + np.abs(worth).sum())
+    rounding = ALLOWED * EPS * (1 + np.abs(prices).sum() + np.abs(high) @ np.abs(left) + np.abs(high) @ np.abs(worth))
     return max(0.0, float(bound - rounding))
 
 
@@ -115,20 +117,38 @@ class Certificate:
         slem : float
             That some weights within the limits reach.
         """
-        # The constant vector is taken out here, so that nothing has to be believed about it. Long sums run along rows,
-        # where NumPy adds in pairs and rounding errors stay small.
-        left, right = _centred(self.left), _centred(self.right)
-        norm = float((np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)).sum())
-        if not np.isfinite(norm) or norm == 0:
+        (left, left_size), (right, right_size) = _unit_rows(self.left), _unit_rows(self.right)
+        used = np.isfinite(left_size + right_size)
+        if not used.any():
             return 0.0
+        left, right, size = left[used], right[used], (left_size + right_size)[used]
+        share = np.exp(size - size.max())
+        share /= share.sum() * (1 + (len(share) + ALLOWED) * EPS)
+        worth, magnitude = self._worth(left, right, share)
+        # <Y, I - J>: what centring has left of the constant vector is taken out here, not believed to be nothing.
+        of_constant = left.sum(axis=1) * right.sum(axis=1) / self.problem.nodes
+        trace = float(share @ ((left * right).sum(axis=1) - of_constant))
+        errors = (len(share) + ALLOWED) * EPS
+        with np.errstate(all="ignore"):  # of prices that make no sense: the bound is 0 then
+            _, high = self.problem.box(slem)
+            lost = errors * (1 + np.abs(high) @ magnitude)
+            return dual_bound(self.problem, trace - float(lost), worth, self.prices, slem)
+
+    def _worth(self, left: FloatArray, right: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give y_e of every edge, and the same for the absolute values of all terms."""
         u, v = self.problem.edges.T
-        if self.problem.directed:
-            worth = np.einsum("ke,ke->e", left[:, v], right[:, v] - right[:, u])
-        else:
-            worth = np.einsum("ke,ke->e", left[:, u] - left[:, v], right[:, u] - right[:, v])
-        trace = float((left * right).sum(axis=1).sum())
-        norm *= 1 + 32 * EPS
-        return dual_bound(self.problem, trace / norm, worth / norm, self.prices, slem)
+        worth, magnitude = np.empty(u.size), np.empty(u.size)
+        block = max(1, BLOCK // len(share))
+        for first in range(0, u.size, block):
+            part = slice(first, first + block)
+            head, tail = v[part], u[part]
+            first_factor = left[:, head] if self.problem.directed else left[:, tail] - left[:, head]
+            terms = first_factor * (
+                right[:, head] - right[:, tail] if self.problem.directed else right[:, tail] - right[:, head]
+            )
+            worth[part] = share @ terms
+            magnitude[part] = share @ np.abs(terms)
+        return worth, magnitude
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values, of which `from_dict` makes an equal certificate (large ones in single precision)."""
@@ -168,9 +188,10 @@ class Certificate:
             kind = content["self_weights"]
             if kind not in ("free", "nonnegative", "zero"):
                 raise ValueError(f"self_weights is free, nonnegative or zero, got {kind!r}")
-            problem = WeightProblem(
-                nodes, edges, bool(content["nonnegative"]), kind, bounds, bool(content.get("directed", False))
-            )
+            nonnegative, directed = content["nonnegative"], content.get("directed", False)
+            if not isinstance(nonnegative, bool) or not isinstance(directed, bool):
+                raise ValueError("nonnegative and directed are true or false")
+            problem = WeightProblem(nodes, edges, nonnegative, kind, bounds, directed)
             left = _unpacked(content["left"], nodes)
             if "signs" in content:
                 signs = np.array(content["signs"], dtype=np.float64)
@@ -182,6 +203,8 @@ class Certificate:
             if right.shape != left.shape:
                 raise ValueError("left and right have the same shape")
             prices = _unpacked(content["prices"], nodes)
+            if prices.shape[1] != 1:
+                raise ValueError("prices have one column")
         except KeyError as error:
             raise ScheduleError(f"the certificate has no {error.args[0]}") from None
         except (TypeError, ValueError, OverflowError) as error:
@@ -189,10 +212,21 @@ class Certificate:
         return cls(problem, left, right, prices[:, 0])
 
 
-def _centred(columns: FloatArray) -> FloatArray:
-    """Give the columns less their means, as rows."""
+def _unit_rows(columns: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give the columns less their means as rows of norm 1, and the logarithms of their norms, -inf for nothing.
+
+    Sums run along rows, where NumPy adds in pairs and rounding errors stay small.
+    """
     rows = np.ascontiguousarray(columns.T)
-    return np.asarray(rows - rows.mean(axis=1, keepdims=True), dtype=np.float64)
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    usable = (largest > 0) & np.isfinite(largest)
+    rows = np.where(usable[:, None], rows, 0.0) / np.where(usable, largest, 1.0)[:, None]
+    rows -= rows.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(rows, axis=1)
+    usable &= norm > 0
+    safe = np.where(usable, norm, 1.0)
+    size = np.where(usable, np.log(np.where(usable, largest, 1.0)) + np.log(safe), -np.inf)
+    return rows / safe[:, None], size
 
 
 def _edges(nodes: int, listed: Any) -> IntArray:

@@ -73,14 +73,15 @@ def solve_cuts(
 
     a, r = program.rows(found.mode, found.angle)
     slack = a @ centre.weights - centre.gap - r
+    a = a * program.sizes
     scale = np.abs(a).max(axis=1) + program.unit
     reach = np.inf if magnification == 1 else REACH
     cuts = np.flatnonzero(magnification * slack / scale <= (centre.weights.size + 1) * reach)
     matrix = np.hstack((-a[cuts], np.full((cuts.size, 1), program.unit))) / scale[cuts, None]
     limits = magnification * slack[cuts] / scale[cuts]
-    bounds = np.stack((program.low - centre.weights, program.high - centre.weights)) * magnification
+    bounds = np.stack((program.low - centre.weights, program.high - centre.weights)) * magnification / program.sizes
     bounds = np.hstack((np.clip(bounds, -reach, reach), [[-reach], [reach]]))
-    sums, rest = np.r_[program.peers, 0.0], magnification * (1 - float(program.peers @ centre.weights))
+    sums, rest = np.r_[program.peers * program.sizes, 0.0], magnification * (1 - float(program.peers @ centre.weights))
     equal: tuple[FloatArray | None, FloatArray | None] = None, None
     if program.problem.self_weights == "nonnegative":
         matrix, limits = np.vstack((matrix, sums)), np.r_[limits, rest]
@@ -97,7 +98,7 @@ def solve_cuts(
     )
     if result.x is None:
         raise ConvergenceError(f"HiGHS found no weights for a linear program over {cuts.size} characters")
-    point = program.at(program.feasible(centre.weights + result.x[:-1] / magnification))
+    point = program.at(program.feasible(centre.weights + program.sizes * result.x[:-1] / magnification))
     model = centre.gap + program.unit * float(result.x[-1]) / magnification
     marginals = -np.asarray(result.ineqlin.marginals)[: cuts.size]
     used = marginals > TOLERANCE * marginals.max()

@@ -41,12 +41,13 @@ def newton_path(program: CharacterProgram, point: Point, dual: Multipliers) -> l
         inside = _inside(program, weights)
         full = kind == "zero" or (kind == "nonnegative" and 1 - program.peers @ weights < NEAR)
         angle = program.angles(dual.mode, weights)
-        parts = program.parts[dual.mode][:, inside] * np.exp(-1j * angle)[:, None]
+        size = program.sizes[inside]
+        parts = program.parts[dual.mode][:, inside] * size * np.exp(-1j * angle)[:, None]
         modulus = np.maximum(1 - point.gaps[dual.mode], NEAR)
         scale = np.abs(parts.real).max(axis=1, initial=0) + program.unit
         a, unit, c = parts.real / scale[:, None], program.unit / scale, int(inside.sum())
         curved = parts.imag * np.sqrt(np.maximum(worth, 0) / program.unit / modulus)[:, None]
-        sums = program.peers[inside, None] * full
+        sums = (program.peers[inside] * size)[:, None] * full
         r = dual.mode.size
         system = np.zeros((c + r + 2, c + r + 2))  # of the step, the gap in units, the multipliers, the price
         system[:c, :c] = -curved.T @ curved
@@ -59,7 +60,7 @@ def newton_path(program: CharacterProgram, point: Point, dual: Multipliers) -> l
             break
         step = np.linalg.lstsq(system, target, rcond=1e-14)[0]
         moved = np.zeros(k)
-        moved[inside] = step[:c]
+        moved[inside] = size * step[:c]
         worth = step[c + 1 : -1] * unit
         point = program.at(program.feasible(weights + moved))
         path.append(point)
@@ -90,33 +91,32 @@ def exact_multipliers(program: CharacterProgram, point: Point, dual: Multipliers
 
     weights, kind = point.weights, program.problem.self_weights
     angle = program.angles(dual.mode, weights) if program.problem.directed else dual.angle
-    a, _ = program.rows(dual.mode, angle)
+    a = program.rows(dual.mode, angle)[0] * program.sizes
     scale = np.abs(a).max(axis=1) + program.unit
     # Below the least weight or above the largest there may be a use.
-    room = NEAR * (program.high - program.low)
+    room = NEAR * program.sizes
     columns = [(a / scale[:, None]).T, np.eye(weights.size)[:, weights <= program.low + room]]
     columns.append(-np.eye(weights.size)[:, weights >= program.high - room])
+    sums = (program.peers * program.sizes)[:, None]
     if kind == "zero" or (kind == "nonnegative" and 1 - program.peers @ weights < NEAR):
-        columns.append(-program.peers[:, None])
+        columns.append(-sums)
     if kind == "zero":
-        columns.append(program.peers[:, None])
+        columns.append(sums)
     system = np.hstack(columns)
     total = np.zeros(system.shape[1])
     total[: dual.mode.size] = program.unit / scale
-    solution, _ = nnls(np.vstack((system, total)), np.r_[np.zeros(weights.size), 1.0])
+    if not total.any():
+        return dual
+    solution, _ = nnls(np.vstack((system, total / total.max())), np.r_[np.zeros(weights.size), 1.0])
     worth = solution[: dual.mode.size] / scale
     if worth.sum() == 0:
         return dual
     keep = worth > 0
     mode, angle, worth = dual.mode[keep], angle[keep], worth[keep] / worth.sum()
-    # The price follows from the weights within their limits.
-    price, free = 0.0, _inside(program, weights)
-    if len(columns) > 3 and free.any():
-        ratio = (worth @ program.rows(mode, angle)[0])[free] / program.peers[free]
-        price = float(ratio.mean()) if kind == "zero" else max(0.0, float(ratio.max()))
+    price = program.best_price(worth @ program.rows(mode, angle)[0])
     return Multipliers(mode, angle, worth, price, program.bound(mode, angle, worth, price))
 
 
 def _inside(program: CharacterProgram, weights: FloatArray) -> NDArray[np.bool_]:
-    room = NEAR * (program.high - program.low)
+    room = NEAR * program.sizes
     return (weights > program.low + room) & (weights < program.high - room)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from topokit.errors import GraphError, InputError
 from topokit.matrix import FloatArray, IntArray
-from topokit.optimal.certificate import Certificate
+from topokit.optimal.certificate import ALLOWED, Certificate
 from topokit.optimal.problem import WeightProblem
 
 __all__ = ["CharacterProgram", "Multipliers", "Point"]
@@ -117,6 +117,29 @@ class CharacterProgram:
         lazy = program.at(np.minimum(high, 1 / (1 + peers.sum()))).gap
         return replace(program, unit=lazy if 0 < lazy < np.inf else 1.0)
 
+    @property
+    def sizes(self) -> FloatArray:
+        """Give how large weights can be that bounds keep small, and 1 for others, shape (k,): their units."""
+        high = np.where(self.high > 0, np.minimum(self.high, 1.0), 1.0)
+        # A negative weight may be large where a positive one may not.
+        return high if self.problem.nonnegative else np.full(high.size, high.max())
+
+    def best_price(self, worth: FloatArray) -> float:
+        """Give the price of the sum of weights at a node that makes the bound largest.
+
+        The bound is concave and piecewise linear in it, and bends where it equals the worth of a difference's edge.
+        """
+        kind, most = self.problem.self_weights, float(self.peers @ self.high)
+        if kind == "free" or (kind == "nonnegative" and most <= 1):
+            return 0.0
+        bends = worth / self.peers
+        order = np.argsort(bends)
+        # What the weights add up to at a price between two bends: those that are worth more are at their most.
+        sums = most - np.cumsum((self.peers * (self.high - self.low))[order])
+        place = min(int(np.searchsorted(-sums, -1.0)), bends.size - 1)
+        price = float(bends[order[place]])
+        return price if kind == "zero" else max(0.0, price)
+
     def start(self) -> FloatArray:
         """Give equal weights, as far as the limits allow."""
         return self.feasible(np.minimum(self.high, 1 / (1 + self.peers.sum())))
@@ -158,9 +181,13 @@ class CharacterProgram:
     def bound(self, mode: IntArray, angle: FloatArray, worth: FloatArray, price: float) -> float:
         """Give what a dual point proves, as `Certificate.bound` does edge by edge, with its allowance for rounding."""
         a, r = self.rows(mode, angle)
-        left = worth @ a - price * self.peers
+        value = worth @ a
+        left = value - price * self.peers
         most = np.where(left > 0, self.high, self.low) * left
-        rounding = 4 * EPS * (1 + abs(price) + np.abs(most).sum() + np.abs(worth @ a).sum())
+        high = np.abs(self.high)
+        rounding = ALLOWED * EPS * (1 + abs(price) + high @ np.abs(left) + high @ np.abs(value))
+        # Of norms and entries of the factors, two columns for each character.
+        rounding += 2 * (2 * mode.size + ALLOWED) * EPS * (1 + high @ (worth @ np.abs(self.parts[mode])))
         return float(1 + worth @ r - price - most.sum() - rounding)
 
     def certificate(self, dual: Multipliers) -> Certificate:

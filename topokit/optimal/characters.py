@@ -16,14 +16,16 @@ characters of y_chi times the projector onto it, turned by t.
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import numpy as np
 from scipy import sparse
 
-from topokit.errors import InputError
+from topokit.errors import ConvergenceError, InputError
 from topokit.optimal.certificate import width
 from topokit.optimal.character_cuts import TOLERANCE, Cuts, solve_cuts
 from topokit.optimal.character_polish import exact_multipliers, newton_path
-from topokit.optimal.character_program import CharacterProgram, Multipliers
+from topokit.optimal.character_program import CharacterProgram, Multipliers, Point
 from topokit.optimal.iterates import Iterate
 from topokit.optimal.problem import WeightProblem
 from topokit.spectral.groups import group_shape
@@ -68,7 +70,7 @@ def cayley_shape(problem: WeightProblem) -> tuple[int, ...] | None:
     return group_shape(pattern)
 
 
-def character_weights(problem: WeightProblem, shape: tuple[int, ...]) -> Iterate:
+def character_weights(problem: WeightProblem, shape: tuple[int, ...], deadline: float | None = None) -> Iterate:
     """Solve a problem that is invariant under shifts of each digit of the nodes' numbers.
 
     Parameters
@@ -77,11 +79,14 @@ def character_weights(problem: WeightProblem, shape: tuple[int, ...]) -> Iterate
         Undirected (a linear program) or directed (the limit of linear programs); edges as in `cayley_shape`.
     shape : tuple of int
         Node i has the digits ``np.unravel_index(i, shape)``.
+    deadline : float, optional
+        Time of `time.perf_counter` after which no further program is solved; at least one is.
 
     Returns
     -------
     Iterate
-        Its width is about 1e-9, or the rounding errors over the gap where these are more.
+        Its width is about 1e-9, or the rounding errors over the gap where these are more; more than that, if time ran
+        out.
 
     Raises
     ------
@@ -114,12 +119,18 @@ def character_weights(problem: WeightProblem, shape: tuple[int, ...]) -> Iterate
         raise InputError("without edges there are no weights to choose")
     program = CharacterProgram.of(problem, shape)
     found, best = Cuts.start(program), program.at(program.start())
-    proof = Multipliers.none()
+    proof, late = Multipliers.none(), False
+    failed: ConvergenceError | None = None
     for magnification in MAGNIFICATIONS:
         tolerance = TOLERANCE * program.unit / magnification
         for attempt in range(ROUNDS):
-            candidate, model, dual = solve_cuts(program, found, best, magnification)
-            done = not found.add(program, candidate, model - tolerance)
+            try:
+                candidate, model, dual = solve_cuts(program, found, best, magnification)
+            except ConvergenceError as error:
+                failed = error
+                break
+            late = deadline is not None and perf_counter() > deadline
+            done = late or not found.add(program, candidate, model - tolerance)
             best = max(best, candidate, key=lambda point: point.gap)
             done |= model - best.gap <= tolerance
             if done or attempt % POLISHED == POLISHED - 1:
@@ -131,7 +142,18 @@ def character_weights(problem: WeightProblem, shape: tuple[int, ...]) -> Iterate
                 proof = max(proof, *proofs, key=lambda end: end.bound)
                 if done or width(1 - best.gap, proof.bound) <= ENOUGH:
                     break
-        if width(1 - best.gap, proof.bound) <= ENOUGH:
+        if late or failed or width(1 - best.gap, proof.bound) <= ENOUGH:
             break
+    if width(1 - best.gap, proof.bound) > ENOUGH:
+        proof = max(proof, exact_multipliers(program, best, _slowest(program, best)), key=lambda end: end.bound)
+    if failed and 1 - best.gap - proof.bound > TOLERANCE:
+        raise failed
     upper = min(1.0, 1 - best.gap + (8 + best.weights.size) * EPS)
     return Iterate(best.weights[program.group], upper, max(0.0, proof.bound), lambda: program.certificate(proof))
+
+
+def _slowest(program: CharacterProgram, point: Point) -> Multipliers:
+    """Take the characters of the least gap for those that matter: where tiny bounds decide, they do."""
+    mode = np.flatnonzero(point.gaps <= point.gap * (1 + TOLERANCE))[: point.weights.size + 1]
+    worth = np.full(mode.size, 1 / mode.size)
+    return Multipliers(mode, program.angles(mode, point.weights), worth, 0.0, -np.inf)

@@ -12,8 +12,8 @@ from topokit.optimal.problem import WeightProblem
 __all__ = ["compact_certificate", "fewer_columns"]
 
 LOSS = 0.05  # of the distance to the upper bound, that may be lost for fewer columns
-MOST_NUMBERS = 400_000  # in the factors: some megabytes of a file
-FEWEST = 40  # columns, whatever the size
+NOTHING = 1e-8  # of the spectral gap, that may be lost in any case
+MANY_NUMBERS = 1_500_000  # in the factors, from which on it is worth while to look for fewer: some megabytes of a file
 
 
 def compact_certificate(
@@ -51,7 +51,7 @@ def fewer_columns(certificate: Certificate, upper: float) -> Certificate:
     """
     left, right = certificate.left, certificate.right
     signs = np.sign((left * right).sum(axis=0))
-    if left.shape[1] <= max(FEWEST, MOST_NUMBERS // len(left)) or not np.array_equal(right, left * signs):
+    if left.size <= MANY_NUMBERS or not np.array_equal(right, left * signs):
         return certificate
     basis, triangle = np.linalg.qr(left)
     values, vectors = np.linalg.eigh((triangle * signs) @ triangle.T)
@@ -72,16 +72,13 @@ def _largest(
         return made, made.bound(upper)
 
     best, reached = with_columns(left.shape[1])
-    enough = reached - LOSS * (upper - reached)
-    most = min(left.shape[1], max(FEWEST, MOST_NUMBERS // problem.nodes))
-    if most < left.shape[1]:
-        best, reached = with_columns(most)
+    enough = reached - max(LOSS * (upper - reached), NOTHING * (1 - upper))
     # Fewer columns prove less, nearly: not one by one.
-    low, high = 0, most
+    low, high = 0, left.shape[1]
     while high - low > max(1, high // 50):
         middle = (low + high) // 2
         fewer, proved = with_columns(middle)
-        if proved >= min(enough, reached):
+        if proved >= enough:
             best, high = fewer, middle
         else:
             low = middle

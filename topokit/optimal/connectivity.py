@@ -15,6 +15,7 @@ from topokit.errors import InputError
 from topokit.matrix import FloatArray, IntArray
 from topokit.optimal.central_path import CentralPath
 from topokit.optimal.connectivity_problem import ConnectivityProblem
+from topokit.optimal.dense import cholesky
 from topokit.optimal.threads import few_threads
 from topokit.weights.messages import messages_of
 
@@ -33,8 +34,9 @@ MAX_ITERATIONS = 100  # some 15 are usual
 PATIENCE = 4  # iterations in which the width halves, or near to the end rounding errors are all that is left
 NEAR = 1e-5  # relative width near to the end
 CENTRING = 2  # iterations to the centre of the optima
-REMNANT = 1e-5  # of the largest value, below which others may be left out
 REMNANTS = 1e-5, 1e-7, 1e-9  # of the largest value, below which others may be left out
+PROBED = 1000  # unknowns of a linear system by which the time that larger ones take is told
+SYSTEM = 2.0  # times as long as its Cholesky factorisation (1 to 3 were measured)
 MEMORY = 4e9  # bytes, for some 12 matrices of n^2 numbers and 4 of K^2
 
 
@@ -89,7 +91,10 @@ def maximal_connectivity(
         Relative width of the interval from mu_2 to its bound at which to stop. Rounding errors allow some 1e-9, and
         less of graphs that are nearly disconnected.
     time_limit : float, optional
-        Seconds after which to stop with the best values so far, and their bound.
+        Seconds after which to stop with the best values so far, and their bound. It acts between iterations: one that
+        would not end in time, by the last or by a test of the machine, is not begun. With 10,000 different weights an
+        iteration takes some 20 s of a core, and if not even the first is possible, the values are in proportion to what
+        the limits leave each group.
 
     Returns
     -------
@@ -135,16 +140,20 @@ def maximal_connectivity(
 
 def _maximised(problem: ConnectivityProblem, tolerance: float, time_limit: float | None) -> Connectivity:
     start = perf_counter()
+    path = CentralPath(problem)
+    # An iteration takes at least as long as what comes before the first, and as its linear system.
+    expected = 0.0 if time_limit is None else perf_counter() - start + _system_seconds(problem.count)
 
     def in_time() -> bool:
-        return time_limit is None or perf_counter() - start < time_limit
+        return time_limit is None or perf_counter() - start + expected < time_limit
 
-    path = CentralPath(problem)
     most, values = path.t, path.x
     iterations, halved = 0, (0, np.inf)
     while path.bound - most > tolerance / 2 * abs(most) and iterations < MAX_ITERATIONS and in_time():
+        began = perf_counter()
         if not path.advance(tolerance / 4 * abs(most)):
             break
+        expected = perf_counter() - began
         iterations += 1
         if path.t > most:
             most, values = path.t, path.x
@@ -163,6 +172,15 @@ def _maximised(problem: ConnectivityProblem, tolerance: float, time_limit: float
     bound = path.bound
     values, mu2 = _without_remnants(problem, problem.filled(values), tolerance)
     return Connectivity(problem.edges, problem.groups, values, mu2, max(bound, mu2), iterations, perf_counter() - start)
+
+
+def _system_seconds(count: int) -> float:
+    """Estimate how long it takes to set up and solve a linear system in so many unknowns, by a smaller one."""
+    if count <= PROBED:
+        return 0.0
+    start = perf_counter()
+    cholesky(np.eye(PROBED) + 1)
+    return SYSTEM * (perf_counter() - start) * (count / PROBED) ** 3
 
 
 def _without_remnants(problem: ConnectivityProblem, values: FloatArray, tolerance: float) -> tuple[FloatArray, float]:

@@ -36,6 +36,7 @@ __all__ = ["interior_point"]
 SIGNS = (1.0, -1.0)  # of the weights' Laplacians in the two matrices
 BOUNDARY = 0.95  # part of the longest step that is taken
 RETREAT = 0.8
+TRUSTED = 0.2  # part of a predictor that has to be possible for its second order to count in full
 SHORTEST = 1e-4  # step below which rounding errors have taken over
 MOST = 100  # iterations
 ENOUGH = 1e-10  # width
@@ -249,15 +250,15 @@ class _NewtonSystem:
             matrix = free.T @ matrix @ free
         self.factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
 
-    def solve(self, target: float, correction: _Direction | None) -> _Direction:
-        """Give the direction to the point where all products are `target`."""
+    def solve(self, target: float, correction: _Direction | None, part: float = 1.0) -> _Direction:
+        """Give the direction to the point where all products are `target`, with a part of a correction."""
         point, slope = self.point, self.point.limits.slope
         wanted = [target * inverse for inverse in self.inverses]
         pull = target / point.slacks
         if correction is not None:
             for k in range(2):
-                wanted[k] -= self._second_order(k, correction.s, correction.x, correction.duals[k])
-            pull -= correction.slacks * correction.multipliers / point.slacks
+                wanted[k] -= part * self._second_order(k, correction.s, correction.x, correction.duals[k])
+            pull -= part * correction.slacks * correction.multipliers / point.slacks
         right = np.empty(1 + point.x.size)
         right[0] = sum(float(np.trace(M) - M.mean() * len(M)) for M in wanted) - 1
         of_edges = _on_edges(point.problem, wanted[0]) - _on_edges(point.problem, wanted[1])
@@ -338,7 +339,9 @@ def _step(point: _Point) -> _Point | None:
     )
     after += float((point.slacks + primal * predictor.slacks) @ (point.multipliers + dual * predictor.multipliers))
     centring = min(1.0, max(after / products, 0.0)) ** 3
-    direction = system.solve(max(centring, 1e-6) * products / point.order, predictor)
+    # What a predictor leaves out counts as far as it can be gone.
+    part = primal * dual if min(primal, dual) < TRUSTED else 1.0
+    direction = system.solve(max(centring, 1e-6) * products / point.order, predictor, part)
     del system
     primal, dual = _lengths(point, direction)
     moved = _moved(point.matrices, direction.matrices, primal)

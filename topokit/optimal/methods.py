@@ -27,10 +27,11 @@ Steps: TypeAlias = "Iterator[tuple[str, Iterate]]"
 
 MOST_NODES = 2500  # beyond, and beyond so many sorts of edges, an interior-point iteration takes too long
 MOST_SORTS = 10_000
+STEPS = 5  # of the interior point, for which there should be time
 FEW_NODES = 250  # up to which the interior-point method is as fast as any
 FEW_SORTS = 0.05  # part of the edges, the same
 MANY_SHIFTS = 64  # beyond, orbits of edges are fewer than pairs of opposite shifts, or as good
-LARGEST_CLOSED = 3000  # nodes whose eigenspaces are stored whole
+LARGEST_CLOSED = 1000  # nodes whose eigenspaces are stored whole
 ORBITS_SECONDS = 2.0  # after which symmetries are not looked for any more
 CHECKPOINTS = ((400, 1e-2), (1000, 0.0))  # iterations of the first-order method, and widths that it should have then
 
@@ -80,11 +81,18 @@ def solver_for(problem: WeightProblem, method: str, seconds: float) -> Steps:
         return _named("closed-form", iter([one_weight(problem)]))
     few = problem.nodes <= FEW_NODES or orbits.count <= FEW_SORTS * len(problem.edges)
     possible = problem.nodes <= MOST_NODES and orbits.count <= MOST_SORTS
+    possible = possible and STEPS * _step_seconds(problem, orbits.count) <= seconds
     if method == "interior-point" or (few and possible):
         return _named("interior-point", interior_point(problem, groups=orbits.groups))
     if not possible:
         return _named("first-order", first_order(problem))
     return _first_order_at_first(problem, orbits.groups)
+
+
+def _step_seconds(problem: WeightProblem, sorts: int) -> float:
+    """Estimate an iteration of the interior-point method, by what it took on one thread of 2 GHz."""
+    n, m, k = problem.nodes / 1024, len(problem.edges) / 2048, sorts / 2048
+    return 0.4 * n**3 + 0.3 * m**2 + 0.2 * k**3
 
 
 def _named(name: str, solver: Iterator[Iterate]) -> Steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from topokit.errors import GraphError
 from topokit.matrix import FloatArray
 from topokit.optimal.certificate import Certificate
 from topokit.optimal.iterates import Iterate
@@ -51,6 +52,11 @@ def one_weight(problem: WeightProblem) -> Iterate:
     cap = np.inf if problem.upper is None else float(problem.upper.min())
     if problem.self_weights == "zero":
         weight = 1 / most
+        if weight > cap * (1 + SAME):
+            raise GraphError(
+                f"without self-loops, every edge of this graph weighs 1/{most}, which is above its bound {cap:g}: "
+                "raise the bounds, or allow self-loops"
+            )
     else:
         weight = min(best, cap, 1 / most if problem.self_weights == "nonnegative" else np.inf)
     # The second eigenvalue decides where the weight is too small, the last one where it is too large.

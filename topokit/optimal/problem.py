@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -183,7 +183,7 @@ def weight_problem(
         edges,
         nonnegative=objective == "fmmc",
         self_weights="zero" if not self_loops else "nonnegative" if objective == "fmmc" else "free",
-        upper=None if upper is None else _upper(edges, upper),
+        upper=None if upper is None else _upper(edges, upper, messages.directed),
         directed=messages.directed,
     )
     _require_possible(problem)
@@ -194,14 +194,14 @@ def weight_problem(
     return problem
 
 
-def _upper(edges: IntArray, upper: Any) -> FloatArray:
-    if isinstance(upper, dict):
-        place = {frozenset(pair): k for k, pair in enumerate(edges.tolist())}
+def _upper(edges: IntArray, upper: Any, directed: bool) -> FloatArray:
+    if isinstance(upper, Mapping):
+        place = {_pair(pair, directed): k for k, pair in enumerate(edges.tolist())}
         values = np.full(len(edges), np.inf)
         for pair, bound in upper.items():
-            if frozenset(pair) not in place:
-                raise InputError(f"there is a bound for {pair}, which is no edge of the graph")
-            values[place[frozenset(pair)]] = bound
+            if _pair(pair, directed) not in place:
+                raise InputError(f"there is a bound for {pair!r}, which is no edge of the graph")
+            values[place[_pair(pair, directed)]] = _bound(bound)
     else:
         try:
             values = np.array(np.broadcast_to(np.asarray(upper, dtype=np.float64), (len(edges),)))
@@ -216,6 +216,21 @@ def _upper(edges: IntArray, upper: Any) -> FloatArray:
             "least 0"
         )
     return values
+
+
+def _pair(pair: Any, directed: bool) -> Any:
+    try:
+        u, v = pair
+    except (TypeError, ValueError):
+        return None
+    return (u, v) if directed else (min(u, v), max(u, v))
+
+
+def _bound(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"the bound of an edge is a number, got {value!r}") from None
 
 
 def _require_possible(problem: WeightProblem) -> None:

@@ -19,6 +19,7 @@ from topokit.spectral import slem
 __all__ = ["KEY", "Optimality", "check_optimality", "summary"]
 
 KEY = "optimality"  # in the provenance
+HUGE = 1e6  # what no SLEM of a file can be
 TOLERANCE = 1e-9  # on limits, bounds and claims
 
 
@@ -131,7 +132,7 @@ def check_optimality(schedule: Schedule) -> Optimality | None:
 
 def _compare(name: str, stored: Mapping[str, Any], found: float) -> None:
     claimed = stored.get(name)
-    if isinstance(claimed, bool) or not isinstance(claimed, (int, float)):
+    if isinstance(claimed, bool) or not isinstance(claimed, (int, float)) or abs(claimed) > HUGE:
         raise ScheduleError(f"the file gives no number for {name} of its optimal weights, got {claimed!r}")
     if name == "lower" and claimed > found + TOLERANCE:
         raise ScheduleError(

@@ -25,6 +25,8 @@ from topokit.spectral import slem
 __all__ = ["METHODS", "OptimalWeights", "Reached", "optimal_weights"]
 
 WIDTH = 1e-6
+EXCESS = 1e-9  # what rounding errors may leave a limit by
+HARDLY = 1e-5  # the same, where no weights were found either
 NEVER = 1e-10  # distance of the bound from 1 at which it is 1
 ROUNDED = 1e-9  # of the spectral gap, that leaving them out may cost
 UNUSED = 1e-6  # weights that an interior point leaves on edges that the optimum does not use
@@ -186,9 +188,9 @@ def optimal_weights(
     >>> [round(optimal_weights(paw, objective).slem, 6) for objective in ("fdla", "fmmc")]
     [0.57735, 0.636364]
     """
-    if not 0 < width < 1:
+    if not isinstance(width, (int, float)) or not 0 < width < 1:
         raise InputError(f"the certificate width must be between 0 and 1, got {width}")
-    if time_limit is not None and not time_limit > 0:
+    if time_limit is not None and (not isinstance(time_limit, (int, float)) or not time_limit > 0):
         raise InputError(f"the time limit must be a positive number of seconds, got {time_limit}")
     began = time.perf_counter()
     deadline = np.inf if time_limit is None else began + time_limit
@@ -221,6 +223,8 @@ def _run(
                 progress(Reached(name, iterations, seconds, best.upper, best.lower))
             if _near(best, wanted) and _near(best := _as_stored(best), wanted):
                 stopped = "width"
+                break
+            if best.lower > 1 + NEVER:
                 break
             if time.perf_counter() > deadline:
                 stopped = "time"
@@ -259,10 +263,23 @@ def _result(
         weights, reached = min((weights, reached), simple, key=lambda pair: pair[1])
     certificate = _as_stored(best).certificate()
     lower = min(certificate.bound(reached), reached)
-    if lower > 1 - NEVER or (stopped == "end" and reached > 1 - NEVER):
-        raise GraphError(
-            "no weights within the limits mix, the smallest SLEM that they allow is 1: raise the bounds, or allow "
-            "self-loops"
-        )
+    _require_mixing(problem, weights, reached, lower, stopped)
     seconds = time.perf_counter() - began
     return OptimalWeights(problem, weights, reached, lower, certificate, name, iterations, seconds, stopped)
+
+
+def _require_mixing(problem: WeightProblem, weights: FloatArray, reached: float, lower: float, stopped: Stop) -> None:
+    """Refuse results that would be no mixing matrix, or not the one that was asked for."""
+    if lower > 1 - NEVER or (not reached < 1 - NEVER and lower > 1 - HARDLY):
+        raise GraphError(
+            f"no weights within the limits mix: none have a SLEM below {lower:.6g}; raise the bounds, or allow "
+            "self-loops"
+        )
+    if not reached < 1 - NEVER:
+        when = "" if stopped == "end" else " in the time that there was"
+        raise ConvergenceError(
+            f"no weights that mix were found{when}: the best have a SLEM of {reached:.6g}, and none go below "
+            f"{lower:.6g}; allow more time, raise the bounds, or allow self-loops"
+        )
+    if (excess := problem.excess(weights)) > EXCESS:
+        raise ConvergenceError(f"the weights that were found leave their limits by {excess:.3g}; try another method")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from topokit.adjacency import GraphLike
-from topokit.errors import InputError
+from topokit.errors import ConvergenceError, GraphError, InputError
 from topokit.matrix import MixingMatrix
 from topokit.registry import Optimised, weighting
 
@@ -55,8 +55,11 @@ def _auto(graph: GraphLike, time_limit: float | None = None, **options: Any) -> 
     free = optimal_weights(graph, "fdla", time_limit=half, **options)
     if free.stopped == "interrupt" or free.slem < 1e-12:
         return free
-    nonnegative = optimal_weights(graph, "fmmc", time_limit=half, **options)
-    if nonnegative.slem >= 1:
+    try:
+        nonnegative = optimal_weights(graph, "fmmc", time_limit=half, **options)
+    except KeyboardInterrupt:
+        return replace(free, stopped="interrupt")
+    except (ConvergenceError, GraphError):  # what weights of any sign can do, these need not
         return free
     rounds = log(free.slem) / log(nonnegative.slem)  # of nonnegative weights, for each of free ones
     if rounds <= WORTH:
