@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from topokit.consensus import simulated_rounds
+from topokit.errors import ScheduleError
 from topokit.kinds import Cyclic, Kind, Teleport
 from topokit.matrix import IntArray, MatrixLike, MixingMatrix
 from topokit.measurements import FACTOR, Attempts, Measurements
@@ -76,7 +77,13 @@ def analyze(what: Schedule | MatrixLike, name: str | None = None, *, seed: int =
     if isinstance(what, Schedule) and what.unchecked:
         facts["notes"] += (f"claims that would take too long to check: {', '.join(what.unchecked)}",)
     if isinstance(what, Schedule):
-        facts["optimality"] = check_optimality(what)
+        try:
+            facts["optimality"] = check_optimality(what)
+        except ScheduleError as error:
+            raise ScheduleError(f"{title}: {error}") from None
+        found = what.provenance.get("optimality")
+        if facts["optimality"] is None and isinstance(found, Mapping) and "summary" in found:
+            facts["notes"] += (f"weights, as the file says: {found['summary']}",)
     return Report(
         name=title,
         nodes=rule.nodes,

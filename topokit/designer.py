@@ -113,13 +113,12 @@ def _reweighted(
             f"{topology} takes no weights (asked for: {rule.name}): its rounds and their weights are one construction"
             f"{optimal}"
         )
+    from topokit.optimal.options import foreign_options
     from topokit.optimal.period import period_weights
     from topokit.optimal.progress import in_words
 
     wanted = dict(options or {})
-    unknown = sorted(set(wanted) - {"time_limit", "progress"})
-    if unknown:
-        raise InputError(f"{unknown[0]} is for the weights of one graph, not for those of a period such as {topology}")
+    foreign_options(wanted, {"time_limit", "progress"}, f"the weights of a period such as {topology}")
     found = period_weights(
         kind.rounds,
         nonnegative=rule.name != "fdla",

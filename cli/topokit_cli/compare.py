@@ -16,12 +16,13 @@ from topokit_cli.network_options import (
     NodesPerHost,
     read_network,
 )
-from topokit_cli.options import AsJson, Nodes, PlotFile, Seed, WeightsName
+from topokit_cli.options import AsJson, CertificateWidth, Nodes, PlotFile, Seed, TimeLimit, WeightsName
 from topokit_cli.output import out
 from topokit_cli.parameters import read_parameters
 from topokit_cli.registries import topologies
 from topokit_cli.sources import check_folder, labelled, looks_like_a_file, read_schedule
 from topokit_cli.tables import to_csv, to_latex
+from topokit_cli.weight_options import weight_options
 
 if TYPE_CHECKING:
     from topokit.comparison import Compared
@@ -43,6 +44,8 @@ def compare(
     ],
     nodes: Nodes = None,
     weights: WeightsName = None,
+    time_limit: TimeLimit = None,
+    width: CertificateWidth = None,
     model_size: ModelSize = None,
     bandwidth: Bandwidth = None,
     latency: Latency = None,
@@ -99,7 +102,8 @@ def compare(
     from topokit.analysis import analyze
     from topokit.comparison import columns_of
 
-    schedules = labelled([_find(name, nodes, weights, seed) for name in names], names)
+    options = weight_options(weights, time_limit, width)
+    schedules = labelled([_find(name, nodes, weights, options, seed) for name in names], names)
     network = _network(schedules, model_size, links, bandwidth, latency, duplex, nodes_per_host)
     reports = {label: analyze(schedule, label, seed=seed) for label, schedule in schedules.items()}
     rows = _rows(schedules, reports, network, model_size)
@@ -123,7 +127,7 @@ def compare(
         out.note(f"wrote {plot}")
 
 
-def _find(name: str, nodes: int | None, weights: str | None, seed: int) -> Schedule:
+def _find(name: str, nodes: int | None, weights: str | None, options: dict[str, Any], seed: int) -> Schedule:
     from topokit.designer import design
 
     topology, *parameters = name.split(":")
@@ -138,7 +142,12 @@ def _find(name: str, nodes: int | None, weights: str | None, seed: int) -> Sched
     if nodes is None:
         raise typer.BadParameter(f"give the number of nodes for {topology}", param_hint="'--nodes' / '-n'")
     values = read_parameters(topology, parameters)
-    return design(topology, nodes, weights=weights if entry.leaves_weights else None, seed=seed, **values)
+    if not entry.leaves_weights:
+        return design(topology, nodes, seed=seed, **values)
+    schedule = design(topology, nodes, weights=weights, weight_options=options, seed=seed, **values)
+    if schedule.provenance.get("optimality", {}).get("stopped") == "interrupt":
+        raise KeyboardInterrupt  # a table of weights that could be better would compare nothing
+    return schedule
 
 
 def _network(schedules: dict[str, Schedule], model_size: str | None, *options: Any) -> Network | None:

@@ -17,7 +17,7 @@ from topokit_cli.network_options import (
     NodesPerHost,
     read_network,
 )
-from topokit_cli.options import AsJson, Nodes, Seed, TimeLimit, WeightsName
+from topokit_cli.options import AsJson, CertificateWidth, Nodes, Seed, TimeLimit, WeightsName
 from topokit_cli.output import out
 from topokit_cli.parameters import read_parameters
 from topokit_cli.registries import topologies
@@ -54,18 +54,10 @@ def design(
     ] = False,
     weights: WeightsName = None,
     time_limit: TimeLimit = None,
-    width: Annotated[
-        float | None,
-        typer.Option(
-            "--width",
-            help="Of optimal weights: stop when at most this part of the spectral gap can be missing (1e-6).",
-            metavar="X",
-            show_default=False,
-        ),
-    ] = None,
+    width: CertificateWidth = None,
     max_weight: Annotated[
         float | None,
-        typer.Option("--max-weight", help="Of optimal weights: most that an edge may weigh.", metavar="W"),
+        typer.Option("--max-weight", help="Of optimal weights: most that an edge may weigh.", metavar="W", min=0),
     ] = None,
     no_self_loops: Annotated[
         bool, typer.Option("--no-self-loops", help="Of optimal weights: nodes keep nothing of their own value.")
@@ -127,7 +119,8 @@ def design(
     none on the same edges have a much smaller SLEM, which `topokit analyze` checks again. While they are computed,
     standard error tells the best SLEM so far and the bound; Ctrl-C keeps the best so far. On a network, they agree in
     the fewest predicted seconds instead, on those of the edges that are worth their time; for a sequence of rounds,
-    they make the product of a period small, and every round keeps its edges.
+    they make the product of a period small, and every round keeps its edges; --width, --max-weight and
+    --no-self-loops are for the smallest SLEM of one graph alone.
 
     \b
     Examples:

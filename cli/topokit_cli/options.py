@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-__all__ = ["AsJson", "Nodes", "PlotFile", "ScheduleFiles", "Seed", "TimeLimit", "WeightsName"]
+__all__ = ["AsJson", "CertificateWidth", "Nodes", "PlotFile", "ScheduleFiles", "Seed", "TimeLimit", "WeightsName"]
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print results as JSON, for machines.")]
 Nodes: TypeAlias = Annotated[
@@ -19,6 +19,15 @@ ScheduleFiles: TypeAlias = Annotated[
     list[str], typer.Argument(help="Schedule files; - is standard input.", metavar="FILE...", show_default=False)
 ]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", help="Seed of everything random.", metavar="S", min=0)]
+CertificateWidth: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--width",
+        help="Of optimal weights: stop when (SLEM - bound)/(1 - SLEM) is at most this, between 0 and 1 (1e-6).",
+        metavar="X",
+        show_default=False,
+    ),
+]
 TimeLimit: TypeAlias = Annotated[
     float | None,
     typer.Option(

@@ -18,7 +18,11 @@ EVERY = 1.0  # seconds between two lines of progress
 
 
 def weight_options(
-    weights: str | None, time_limit: float | None, width: float | None, max_weight: float | None, no_self_loops: bool
+    weights: str | None,
+    time_limit: float | None,
+    width: float | None,
+    max_weight: float | None = None,
+    no_self_loops: bool = False,
 ) -> dict[str, Any]:
     """Turn options into those of an optimisation; empty for weights that are none."""
     given = {
@@ -34,6 +38,8 @@ def weight_options(
                     "it is for optimal weights: --weights fdla, fmmc or auto", param_hint=f"'{option}'"
                 )
         return {}
+    if width is not None and not 0 < width < 1:
+        raise typer.BadParameter(f"it is a number between 0 and 1, got {width:g}", param_hint="'--width'")
     options: dict[str, Any] = {"progress": _Ticker()}
     if time_limit is not None:
         options["time_limit"] = time_limit

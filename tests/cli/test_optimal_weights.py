@@ -122,8 +122,8 @@ def test_width_decides_when_to_stop(run, karate):
         (["--topology", "ring", "-n", "8", "--weights", "uniform", "--no-self-loops"], 2, "for optimal weights"),
         (["--topology", "ring", "-n", "8", "--weights", "fdla", "--no-self-loops"], 1, "bipartite"),
         (["--topology", "ring", "-n", "8", "--weights", "fmmc", "--max-weight", "0"], 1, "leave no way to mix"),
-        (["--topology", "ring", "-n", "8", "--weights", "fmmc", "--max-weight", "-1"], 1, "at least 0"),
-        (["--topology", "ring", "-n", "8", "--weights", "fdla", "--width", "2"], 1, "between 0 and 1"),
+        (["--topology", "ring", "-n", "8", "--weights", "fmmc", "--max-weight", "-1"], 2, "--max-weight"),
+        (["--topology", "ring", "-n", "8", "--weights", "fdla", "--width", "2"], 2, "between 0 and 1"),
         (["--topology", "star", "-n", "5", "--weights", "fmmc", "--no-self-loops"], 1, "bipartite"),
         (["--graph", "two.csv", "--weights", "fdla"], 1, "disconnected (2 components)"),
         (["--graph", "path.csv", "--directed", "--weights", "fdla"], 1, "not strongly connected"),
@@ -153,6 +153,31 @@ def test_on_a_network_the_fewest_seconds_count(run, tmp_path):
     compared = json.loads(run("compare", "s.json", *network, "--json").stdout)
     assert run("analyze", "s.json").status == 0
     assert compared
+
+
+@pytest.mark.parametrize("claim", ["yes", {"lower": 0.9, "slem": 0.9, "method": "fdla"}])
+def test_a_claim_of_optimality_without_a_certificate_is_refused(run, tmp_path, claim):
+    run("design", "--topology", "ring", "-n", 9, "--weights", "fdla", "-o", "s.json")
+    content = json.loads((tmp_path / "s.json").read_text())
+    content["provenance"]["optimality"] = claim
+    content.pop("hash")
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    outcome = run("analyze", "s.json")
+    assert outcome.status == 1
+    assert "ring-9: the file claims optimal weights without a certificate" in outcome.stderr
+
+
+def test_compare_takes_the_options_of_optimal_weights(run, monkeypatch):
+    monkeypatch.setattr(topokit_cli.weight_options, "EVERY", 0.0)
+    outcome = run("compare", "grid", "ring", "--nodes", 16, "--weights", "fmmc", "--width", "0.01")
+    assert outcome.status == 0
+    assert "no weights below" in outcome.stderr
+
+    def interrupt(self, progress):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(topokit_cli.weight_options._Ticker, "__call__", interrupt)
+    assert run("compare", "grid", "--nodes", 16, "--weights", "fmmc").status == 130
 
 
 def test_weights_of_a_period(run):

@@ -57,7 +57,7 @@ def slem(problem, weights):
 
 def allowance(problem):
     """Give how far bounds differ: the certificate allows for rounding edge by edge, the program by differences."""
-    return 1e-13 + 4 * np.finfo(float).eps * len(problem.edges)
+    return 5e-13 + 4 * np.finfo(float).eps * len(problem.edges)
 
 
 def solved(problem, shape=None):
@@ -204,7 +204,7 @@ def test_time_may_run_out(monkeypatch):
     calls.clear()
     some = character_weights(problem, (2000,), perf_counter() - 1)
     assert len(calls) == 1
-    assert some.lower <= best.lower + 1e-12
+    assert 0.5 * best.lower < some.lower <= best.lower + 1e-12
     assert best.upper <= some.upper < 1
     assert some.certificate().bound(some.upper) == pytest.approx(some.lower, abs=allowance(problem))
 
@@ -252,7 +252,7 @@ def test_every_answer_is_proved(data):
         assert problem.self_weights == "zero"
         assert problem.node_sums(problem.upper).max() < 1
         return
-    assert best.upper - best.lower <= max(1e-9 * (1 - best.upper), 3e-13)
+    assert best.upper - best.lower <= max(1e-9 * (1 - best.upper), 1e-12)
     # The proof, on other weights of the graph.
     start = rng.random(len(problem.edges)) / len(offsets) / 2
     if problem.upper is not None:

@@ -46,9 +46,27 @@
 ========================  ==============================================================================================
 """
 
+from topokit.optimal.bandwidth import NetworkWeights, network_weights
 from topokit.optimal.certificate import Certificate
+from topokit.optimal.connectivity import Connectivity, fastest_mixing_process
+from topokit.optimal.period import PeriodWeights, period_weights
 from topokit.optimal.problem import WeightProblem, weight_problem
 from topokit.optimal.progress import Progress
+from topokit.optimal.rates import optimal_rates
 from topokit.optimal.weights import OptimalWeights, optimal_weights
 
-__all__ = ["Certificate", "OptimalWeights", "Progress", "WeightProblem", "optimal_weights", "weight_problem"]
+__all__ = [
+    "Certificate",
+    "Connectivity",
+    "NetworkWeights",
+    "OptimalWeights",
+    "PeriodWeights",
+    "Progress",
+    "WeightProblem",
+    "fastest_mixing_process",
+    "network_weights",
+    "optimal_rates",
+    "optimal_weights",
+    "period_weights",
+    "weight_problem",
+]

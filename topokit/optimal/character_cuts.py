@@ -53,7 +53,7 @@ def solve_cuts(
     model : float
         The gap under these inequalities, near the centre.
     dual : Multipliers
-        As HiGHS gives it, with no bound.
+        As HiGHS gives it, and what it proves.
 
     Raises
     ------
@@ -106,4 +106,6 @@ def solve_cuts(
     if program.problem.directed:  # tangents at nearby angles become one, at the eigenvalue's
         mode, place = np.unique(mode, return_inverse=True)
         angle, worth = program.angles(mode, point.weights), np.bincount(place, weights=worth)
-    return point, model, Multipliers(mode, angle, worth / worth.sum(), 0.0, -np.inf)
+    if not worth.any():
+        return point, model, Multipliers.none()
+    return point, model, program.proof(mode, angle, worth / worth.sum())

@@ -112,9 +112,7 @@ def exact_multipliers(program: CharacterProgram, point: Point, dual: Multipliers
     if worth.sum() == 0:
         return dual
     keep = worth > 0
-    mode, angle, worth = dual.mode[keep], angle[keep], worth[keep] / worth.sum()
-    price = program.best_price(worth @ program.rows(mode, angle)[0])
-    return Multipliers(mode, angle, worth, price, program.bound(mode, angle, worth, price))
+    return program.proof(dual.mode[keep], angle[keep], worth[keep] / worth.sum())
 
 
 def _inside(program: CharacterProgram, weights: FloatArray) -> NDArray[np.bool_]:

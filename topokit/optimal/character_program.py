@@ -124,22 +124,6 @@ class CharacterProgram:
         # A negative weight may be large where a positive one may not.
         return high if self.problem.nonnegative else np.full(high.size, high.max())
 
-    def best_price(self, worth: FloatArray) -> float:
-        """Give the price of the sum of weights at a node that makes the bound largest.
-
-        The bound is concave and piecewise linear in it, and bends where it equals the worth of a difference's edge.
-        """
-        kind, most = self.problem.self_weights, float(self.peers @ self.high)
-        if kind == "free" or (kind == "nonnegative" and most <= 1):
-            return 0.0
-        bends = worth / self.peers
-        order = np.argsort(bends)
-        # What the weights add up to at a price between two bends: those that are worth more are at their most.
-        sums = most - np.cumsum((self.peers * (self.high - self.low))[order])
-        place = min(int(np.searchsorted(-sums, -1.0)), bends.size - 1)
-        price = float(bends[order[place]])
-        return price if kind == "zero" else max(0.0, price)
-
     def start(self) -> FloatArray:
         """Give equal weights, as far as the limits allow."""
         return self.feasible(np.minimum(self.high, 1 / (1 + self.peers.sum())))
@@ -189,6 +173,27 @@ class CharacterProgram:
         # Of norms and entries of the factors, two columns for each character.
         rounding += 2 * (2 * mode.size + ALLOWED) * EPS * (1 + high @ (worth @ np.abs(self.parts[mode])))
         return float(1 + worth @ r - price - most.sum() - rounding)
+
+    def best_price(self, value: FloatArray) -> float:
+        """Give the price of the sum of weights at a node that makes the bound largest.
+
+        The bound is concave and piecewise linear in it, and bends where it equals the value of a difference's edge.
+        """
+        kind, most = self.problem.self_weights, float(self.peers @ self.high)
+        if kind == "free" or (kind == "nonnegative" and most <= 1):
+            return 0.0
+        bends = value / self.peers
+        order = np.argsort(bends)
+        # What the weights add up to at a price between two bends: those that are worth more are at their most.
+        sums = most - np.cumsum((self.peers * (self.high - self.low))[order])
+        place = min(int(np.searchsorted(-sums, -1.0)), bends.size - 1)
+        price = float(bends[order[place]])
+        return price if kind == "zero" else max(0.0, price)
+
+    def proof(self, mode: IntArray, angle: FloatArray, worth: FloatArray) -> Multipliers:
+        """Find what multipliers of sum 1 prove."""
+        price = self.best_price(worth @ self.rows(mode, angle)[0])
+        return Multipliers(mode, angle, worth, price, self.bound(mode, angle, worth, price))
 
     def certificate(self, dual: Multipliers) -> Certificate:
         """Make the dual matrix: sum over characters of worth times the projector onto it, turned by the angle."""

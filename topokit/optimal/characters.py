@@ -132,6 +132,7 @@ def character_weights(problem: WeightProblem, shape: tuple[int, ...], deadline: 
             late = deadline is not None and perf_counter() > deadline
             done = late or not found.add(program, candidate, model - tolerance)
             best = max(best, candidate, key=lambda point: point.gap)
+            proof = max(proof, dual, key=lambda end: end.bound)
             done |= model - best.gap <= tolerance
             if done or attempt % POLISHED == POLISHED - 1:
                 path = newton_path(program, candidate, dual)

@@ -19,7 +19,14 @@ from topokit.spectral import slem
 __all__ = ["KEY", "Optimality", "check_optimality", "summary"]
 
 KEY = "optimality"  # in the provenance
+SEARCHED = ("network", "period")  # weights that were searched, with figures that no certificate proves
+STOPPED = {
+    "time": "; stopped when time was up",
+    "interrupt": "; interrupted",
+    "end": "; the solver could do no better",
+}
 HUGE = 1e6  # what no SLEM of a file can be
+NARROW = 1e-6  # width that is near enough, however the solver ended
 TOLERANCE = 1e-9  # on limits, bounds and claims
 
 
@@ -41,6 +48,8 @@ class Optimality:
         How the weights were found.
     edges, unused : int
         Edges that could have been used, and how many of them have the weight 0.
+    stopped : str
+        Why the solver stopped: "width", "end", "time" or "interrupt".
     limits : str
         What else the weights had to keep, in words; empty for nothing.
     """
@@ -53,16 +62,19 @@ class Optimality:
     edges: int
     unused: int
     limits: str
+    stopped: str
 
     def sentence(self) -> str:
         """Say what is proved."""
         kind = "nonnegative weights" if self.objective == "fmmc" else "weights"
         shown = "0" if self.width < 1e-12 else f"{self.width:.2g}"
         limits = f" ({self.limits})" if self.limits else ""
-        unused = f", {self.unused} of them unused" if self.unused else ""
+        unused = f" ({self.unused} of them unused)" if self.unused else ""
+        edges = f"this one edge{unused}" if self.edges == 1 else f"these {self.edges} edges{unused}"
+        ended = "" if self.width < NARROW else STOPPED.get(self.stopped, "")
         return (
-            f"proved: no {kind}{limits} on these {self.edges} edges{unused} have a SLEM below {self.lower:.8g}; "
-            f"width {shown} of the gap ({self.method})"
+            f"proved: no {kind}{limits} on {edges} have a SLEM below {self.lower:.8g}; certificate width {shown} "
+            f"({self.method}){ended}"
         )
 
 
@@ -97,11 +109,13 @@ def check_optimality(schedule: Schedule) -> Optimality | None:
     --------
     >>> from topokit.designer import design
     >>> check_optimality(design("ring", 8, weights="fdla")).sentence()
-    'proved: no weights on these 8 edges have a SLEM below 0.74452084; width 0 of the gap (characters)'
+    'proved: no weights on these 8 edges have a SLEM below 0.74452084; certificate width 0 (characters)'
     """
     stored = schedule.provenance.get(KEY)
-    if not isinstance(stored, Mapping) or "certificate" not in stored:
+    if stored is None or (isinstance(stored, Mapping) and stored.get("method") in SEARCHED):
         return None
+    if not isinstance(stored, Mapping) or "certificate" not in stored:
+        raise ScheduleError("the file claims optimal weights without a certificate: nothing proves it")
     if not isinstance(schedule.rule, Cyclic) or schedule.rule.period != 1:
         raise ScheduleError("the certificate of optimal weights belongs to one matrix, this schedule has more rounds")
     content = stored["certificate"]
@@ -127,6 +141,7 @@ def check_optimality(schedule: Schedule) -> Optimality | None:
         len(problem.edges),
         int((weights == 0).sum()),
         _limits(problem),
+        str(stored.get("stopped", "")),
     )
 
 
@@ -174,7 +189,7 @@ def _weights(W: MixingMatrix, problem: WeightProblem) -> FloatArray:
 def _limits(problem: WeightProblem) -> str:
     limits = []
     if problem.self_weights == "zero":
-        limits.append("none of a node for itself")
+        limits.append("without self-loops")
     if problem.upper is not None:
         limits.append("within their bounds")
     return ", ".join(limits)

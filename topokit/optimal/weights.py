@@ -167,6 +167,12 @@ def optimal_weights(
     progress : callable, optional
         Called after every iteration with what has a `sentence`, and the `upper` and `lower` bound.
 
+    Returns
+    -------
+    OptimalWeights
+        With ``matrix``, ``slem``, the bound ``lower`` and its ``certificate``. A schedule that carries the proof is
+        ``Schedule.cyclic([found.matrix], provenance={"optimality": found.provenance()})``.
+
     Raises
     ------
     InputError
@@ -271,15 +277,18 @@ def _result(
 def _require_mixing(problem: WeightProblem, weights: FloatArray, reached: float, lower: float, stopped: Stop) -> None:
     """Refuse results that would be no mixing matrix, or not the one that was asked for."""
     if lower > 1 - NEVER or (not reached < 1 - NEVER and lower > 1 - HARDLY):
-        raise GraphError(
-            f"no weights within the limits mix: none have a SLEM below {lower:.6g}; raise the bounds, or allow "
-            "self-loops"
-        )
+        raise GraphError(f"no weights within the limits mix: none have a SLEM below {lower:.6g}; {_remedy(problem)}")
     if not reached < 1 - NEVER:
         when = "" if stopped == "end" else " in the time that there was"
         raise ConvergenceError(
             f"no weights that mix were found{when}: the best have a SLEM of {reached:.6g}, and none go below "
-            f"{lower:.6g}; allow more time, raise the bounds, or allow self-loops"
+            f"{lower:.6g}; allow more time, or {_remedy(problem)}"
         )
     if (excess := problem.excess(weights)) > EXCESS:
         raise ConvergenceError(f"the weights that were found leave their limits by {excess:.3g}; try another method")
+
+
+def _remedy(problem: WeightProblem) -> str:
+    remedies = ["raise the bounds"] if problem.upper is not None else []
+    remedies += ["allow self-loops"] if problem.self_weights == "zero" else []
+    return " or ".join(remedies) or "add edges"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from topokit.adjacency import GraphLike
-from topokit.errors import ConvergenceError, GraphError, InputError
+from topokit.errors import ConvergenceError, GraphError
 from topokit.matrix import MixingMatrix
 from topokit.registry import Optimised, weighting
 
@@ -29,11 +29,11 @@ def _fmmc(graph: GraphLike, **options: Any) -> Optimised:
 
 def _on_network(graph: GraphLike, objective: Literal["fdla", "fmmc"], options: dict[str, Any]) -> Optimised:
     from topokit.optimal.bandwidth import network_weights
+    from topokit.optimal.options import foreign_options
     from topokit.optimal.progress import in_words
 
-    unknown = sorted(set(options) - {"network", "message_bytes", "time_limit", "progress"})
-    if unknown:
-        raise InputError(f"{unknown[0]} is for the smallest SLEM, not for the fewest seconds on a network")
+    known = {"network", "message_bytes", "time_limit", "progress"}
+    foreign_options(options, known, "the fewest seconds on a network")
     return network_weights(
         graph,
         options["network"],
