@@ -131,7 +131,7 @@ def design(
       topokit design --topology random-regular --nodes 64 -p degree=6 --seed 1 -o schedule.json
       topokit design --graph cluster.csv --weights laplacian -o schedule.json
       topokit design --graph cluster.csv --weights fdla --time-limit 60 -o schedule.json
-      topokit design --graph cluster.csv --weights fmmc --model-size 100MB --links links.csv -o schedule.json
+      topokit design --graph cluster.csv --weights fmmc --model-size 100MB --bandwidth 1Gbit/s -o schedule.json
       topokit design --graph links.csv --directed -o schedule.json
       topokit design --graph cluster.csv --topology matcha -p budget=0.5 -o schedule.json
       topokit design --topology teleportation --nodes 64 --active auto --iterations 20000 -o schedule.json

@@ -194,3 +194,13 @@ def test_rates_of_pairwise_averaging(run):
     best, equal = (Schedule.load(name).claims.chi1 for name in ("best.json", "equal.json"))
     assert best < equal
     assert Schedule.load("best.json").provenance["connectivity"]["bound"] == pytest.approx(1 / best, rel=1e-4)
+
+
+def test_auto_on_a_network_is_no_slower_than_either(run):
+    seconds = {}
+    for weights in ("fmmc", "fdla", "auto"):
+        network = ["--bandwidth", "1Gbit/s", "--model-size", "100MB", "--nodes-per-host", 4]
+        run("design", "--topology", "grid", "-n", 12, "--weights", weights, *network, "-o", f"{weights}.json")
+        seconds[weights] = Schedule.load(f"{weights}.json").provenance["optimality"]["seconds"]
+    assert seconds["auto"] in (seconds["fmmc"], seconds["fdla"])
+    assert seconds["auto"] <= 1.01 * min(seconds["fmmc"], seconds["fdla"])

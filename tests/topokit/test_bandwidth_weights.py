@@ -279,3 +279,11 @@ class TestRefused:
     def test_input(self, graph, network, options, error, words):
         with pytest.raises(error, match=words):
             network_weights(graph, network, BYTES, **options)
+
+
+@pytest.mark.parametrize("per_host", [2, 4])
+def test_weights_of_any_sign_are_never_slower_than_nonnegative_ones(per_host):
+    graph = nx.convert_node_labels_to_integers(nx.grid_2d_graph(4, 4, periodic=True))
+    network = Network.uniform(16, "1Gbit/s", nodes_per_host=per_host)
+    nonnegative, free = (network_weights(graph, network, "100MB", objective=o).seconds for o in ("fmmc", "fdla"))
+    assert free <= nonnegative * (1 + 1e-6)

@@ -129,6 +129,11 @@ def test_odd_rings_without_self_loops_have_one_point(nodes):
         assert width(best.upper, best.lower) < 1e-9
 
 
+def test_a_directed_ring_without_self_loops_turns_for_ever():
+    best = solved(cayley((7,), [1], "no self-loops", directed=True))
+    assert best.lower == pytest.approx(1, abs=1e-12)
+
+
 def test_bounds_that_leave_one_point_are_proved():
     best = solved(weight_problem(nx.complete_graph(6), "fmmc", upper=0.2, self_loops=False))
     assert best.upper == pytest.approx(0.2, abs=1e-13)

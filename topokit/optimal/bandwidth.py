@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -190,6 +190,12 @@ def _searched(
     stopped: Stopped = "end"
     try:
         search.run()
+        if not problem.nonnegative:
+            # The edges that suit nonnegative weights are a start, too: weights of any sign are never slower on them.
+            other = NetworkSearch(_nonnegative(problem), loads, factor, deadline, None)
+            other.run()
+            if other.best is not None and not search.out_of_time():
+                search.around(search.support(other.best.mask))
         assert search.best is not None
         if not search.out_of_time():
             search.support(search.best.mask, FINAL)
@@ -222,6 +228,10 @@ def _searched(
         stopped=stopped,
         elapsed=time.monotonic() - begin,
     )
+
+
+def _nonnegative(problem: WeightProblem) -> WeightProblem:
+    return replace(problem, nonnegative=True, self_weights="nonnegative")
 
 
 def _all_pairs(network: Network) -> sparse.csr_array:

@@ -36,6 +36,7 @@ EPS = float(np.finfo(np.float64).eps)
 ROUNDS = 100  # programs that are solved at most at one magnification
 POLISHED = 4  # programs between two attempts to finish by Newton's method
 MAGNIFICATIONS = (1.0, 1e4, 1e7)
+BETWEEN = (0.1, 0.25, 0.5, 0.75, 1.0)
 ENOUGH = 1e-10  # width of a certificate that makes the next magnification needless
 
 
@@ -135,7 +136,7 @@ def character_weights(problem: WeightProblem, shape: tuple[int, ...], deadline: 
             proof = max(proof, dual, key=lambda end: end.bound)
             done |= model - best.gap <= tolerance
             if done or attempt % POLISHED == POLISHED - 1:
-                path = newton_path(program, candidate, dual)
+                path = _between(program, best, candidate) if late else newton_path(program, candidate, dual)
                 found.add(program, path[-1], model - tolerance)
                 best = max(best, *path, key=lambda point: point.gap)
                 # Where eigenvalues are complex the gap is flat near the best weights, and their angles are not.
@@ -153,8 +154,14 @@ def character_weights(problem: WeightProblem, shape: tuple[int, ...], deadline: 
     return Iterate(best.weights[program.group], upper, max(0.0, proof.bound), lambda: program.certificate(proof))
 
 
+def _between(program: CharacterProgram, best: Point, candidate: Point) -> list[Point]:
+    """Try means of two points: where few inequalities are known, the later one goes too far."""
+    ends = best.weights, candidate.weights
+    return [program.at(program.feasible(ends[0] + share * (ends[1] - ends[0]))) for share in BETWEEN]
+
+
 def _slowest(program: CharacterProgram, point: Point) -> Multipliers:
     """Take the characters of the least gap for those that matter: where tiny bounds decide, they do."""
-    mode = np.flatnonzero(point.gaps <= point.gap * (1 + TOLERANCE))[: point.weights.size + 1]
+    mode = np.flatnonzero(point.gaps <= point.gap + TOLERANCE * abs(point.gap))[: point.weights.size + 1]
     worth = np.full(mode.size, 1 / mode.size)
     return Multipliers(mode, program.angles(mode, point.weights), worth, 0.0, -np.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeAlias
@@ -62,7 +63,9 @@ def solver_for(problem: WeightProblem, method: str, seconds: float) -> Steps:
         _require_serving(problem, method, shape)
         many = len(problem.edges) > MANY_SHIFTS * problem.nodes and problem.nodes <= MOST_NODES
         if shape is not None and (problem.directed or method == "characters" or not many):
-            return _named("characters", iter([character_weights(problem, shape)]))
+            return _named(
+                "characters", iter([character_weights(problem, shape, deadline=time.perf_counter() + seconds)])
+            )
     if method == "sdp":
         from topokit.optimal.sdp import sdp_weights
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from topokit.adjacency import GraphLike
 from topokit.errors import ConvergenceError, GraphError
 from topokit.matrix import MixingMatrix
 from topokit.registry import Optimised, weighting
+
+if TYPE_CHECKING:
+    from topokit.optimal import NetworkWeights
 
 __all__ = ["auto_weights", "fdla_weights", "fmmc_weights"]
 
@@ -27,8 +30,8 @@ def _fmmc(graph: GraphLike, **options: Any) -> Optimised:
     return _on_network(graph, "fmmc", options) if "network" in options else optimal_weights(graph, "fmmc", **options)
 
 
-def _on_network(graph: GraphLike, objective: Literal["fdla", "fmmc"], options: dict[str, Any]) -> Optimised:
-    from topokit.optimal.bandwidth import network_weights
+def _on_network(graph: GraphLike, objective: Literal["fdla", "fmmc"], options: dict[str, Any]) -> NetworkWeights:
+    from topokit.optimal import network_weights
     from topokit.optimal.options import foreign_options
     from topokit.optimal.progress import in_words
 
@@ -44,13 +47,24 @@ def _on_network(graph: GraphLike, objective: Literal["fdla", "fmmc"], options: d
     )
 
 
+def _auto_on_network(graph: GraphLike, time_limit: float | None, options: dict[str, Any]) -> NetworkWeights:
+    half = {**options, "time_limit": None if time_limit is None else time_limit / 2}
+    nonnegative = _on_network(graph, "fmmc", half)
+    if nonnegative.stopped == "interrupt":
+        return nonnegative
+    free = _on_network(graph, "fdla", half)
+    if nonnegative.seconds > WORTH * free.seconds:
+        return free
+    return replace(nonnegative, stopped="interrupt") if free.stopped == "interrupt" else nonnegative
+
+
 def _auto(graph: GraphLike, time_limit: float | None = None, **options: Any) -> Optimised:
     from math import log
 
     from topokit.optimal import optimal_weights
 
     if "network" in options:
-        return _fmmc(graph, time_limit=time_limit, **options)
+        return _auto_on_network(graph, time_limit, options)
     half = None if time_limit is None else time_limit / 2
     free = optimal_weights(graph, "fdla", time_limit=half, **options)
     if free.stopped == "interrupt" or free.slem < 1e-12:
