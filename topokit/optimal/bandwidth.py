@@ -36,6 +36,8 @@ Stopped: TypeAlias = Literal["end", "time", "interrupt"]
 
 FINAL = 1e-6  # certificate width of what is found
 
+STOPPED = {"time": "; the search was stopped when time was up", "interrupt": "; the search was interrupted"}
+
 
 @dataclass(frozen=True)
 class NetworkWeights:
@@ -102,6 +104,7 @@ class NetworkWeights:
             f"{self.seconds:.4g} s: {self.rounds:.4g} x {self.round_seconds:.4g} s on {edges}, SLEM {self.slem:.6g} "
             f"(at least {self.lower:.4g} s for any weights; {self.optimal_seconds:.4g} s with the smallest SLEM, "
             f"{self.metropolis_seconds:.4g} s with Metropolis-Hastings weights on all edges)"
+            f"{STOPPED.get(self.stopped, '')}"
         )
 
 

@@ -63,9 +63,8 @@ def solver_for(problem: WeightProblem, method: str, seconds: float) -> Steps:
         _require_serving(problem, method, shape)
         many = len(problem.edges) > MANY_SHIFTS * problem.nodes and problem.nodes <= MOST_NODES
         if shape is not None and (problem.directed or method == "characters" or not many):
-            return _named(
-                "characters", iter([character_weights(problem, shape, deadline=time.perf_counter() + seconds)])
-            )
+            deadline = time.perf_counter() + seconds
+            return _named("characters", (character_weights(problem, shape, deadline) for _ in range(1)))
     if method == "sdp":
         from topokit.optimal.sdp import sdp_weights
 
