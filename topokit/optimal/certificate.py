@@ -64,6 +64,16 @@ def dual_bound(problem: WeightProblem, trace: float, worth: FloatArray, prices: 
     -------
     float
         At least 0. An allowance for rounding errors is taken off.
+
+    Examples
+    --------
+    Y = u u^T for u = (1, 0, -1)/sqrt(2), whose ends are as far apart as can be on a path of three:
+
+    >>> import networkx as nx
+    >>> from topokit.optimal.problem import weight_problem
+    >>> path = weight_problem(nx.path_graph(3), "fmmc")
+    >>> round(dual_bound(path, 1.0, np.array([0.5, 0.5]), np.array([0.0, 0.5, 0.0]), 0.7), 9)
+    0.5
     """
     if problem.self_weights == "free":
         prices = np.zeros_like(prices)

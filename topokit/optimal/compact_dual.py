@@ -30,6 +30,16 @@ def compact_certificate(
         Of the nodes' sums, for Y scaled to norm 1.
     upper : float
         SLEM of the best weights.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from topokit.optimal.problem import weight_problem
+    >>> slow = np.array([[1.0, 0.0, -1.0]])
+    >>> path = weight_problem(nx.path_graph(3), "fmmc")
+    >>> made = compact_certificate(path, slow.T @ slow, np.zeros((3, 3)), np.array([0.0, 0.5, 0.0]), 0.5)
+    >>> made.left.shape, round(made.bound(0.5), 9)
+    ((3, 1), 0.5)
     """
     values, columns = [], []
     for sign, matrix in ((1, positive), (-1, negative)):
@@ -48,6 +58,16 @@ def fewer_columns(certificate: Certificate, upper: float) -> Certificate:
     certificate : Certificate
     upper : float
         SLEM of the best weights.
+
+    Examples
+    --------
+    Small ones are left as they are:
+
+    >>> import networkx as nx
+    >>> from topokit.optimal import optimal_weights
+    >>> certificate = optimal_weights(nx.petersen_graph()).certificate
+    >>> fewer_columns(certificate, 3 / 7) is certificate
+    True
     """
     left, right = certificate.left, certificate.right
     signs = np.sign((left * right).sum(axis=0))

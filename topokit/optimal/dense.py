@@ -11,7 +11,13 @@ __all__ = ["centred", "cholesky", "inverse_of"]
 
 
 def cholesky(matrix: FloatArray) -> FloatArray:
-    """Give the lower triangular F with F F^T = M; raises LinAlgError where M is not positive definite."""
+    """Give the lower triangular F with F F^T = M; raises LinAlgError where M is not positive definite.
+
+    Examples
+    --------
+    >>> cholesky(np.array([[4.0, 2.0], [2.0, 2.0]])).tolist()
+    [[2.0, 0.0], [1.0, 1.0]]
+    """
     return np.asarray(linalg.cholesky(matrix, lower=True, check_finite=False), dtype=np.float64)
 
 

@@ -68,6 +68,14 @@ def linear_limits(problem: WeightProblem, groups: IntArray, start: FloatArray | 
     ------
     GraphError
         If no weights keep the limits.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from topokit.optimal.problem import weight_problem
+    >>> limits = linear_limits(weight_problem(nx.path_graph(3), "fmmc"), np.array([0, 0]))
+    >>> limits.slacks(np.array([0.25])).tolist()  # the weight itself, and what three nodes keep
+    [0.25, 0.75, 0.5, 0.75]
     """
     count = int(groups.max(initial=-1)) + 1
     upper = np.full(count, np.inf)

@@ -55,6 +55,14 @@ def solver_for(problem: WeightProblem, method: str, seconds: float) -> Steps:
         If the method does not exist or does not suit the graph.
     GraphError
         If no method suits it.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from topokit.optimal.problem import weight_problem
+    >>> steps = solver_for(weight_problem(nx.star_graph(3), "fdla"), "auto", np.inf)
+    >>> [(name, round(found.upper, 6)) for name, found in steps]
+    [('closed-form', 0.6)]
     """
     if method not in METHODS:
         raise InputError(f"unknown method {method!r} of optimal weights; known: {', '.join(METHODS)}")
