@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_sdp import smallest_slem
+from weight_oracles import cut_grid, small_example
 
 from topokit.errors import GraphError, InputError
 from topokit.optimal import augmented
@@ -19,26 +21,6 @@ from topokit.optimal.first_order import first_order
 from topokit.optimal.problem import WeightProblem, weight_problem
 from topokit.optimal.repair import Repair
 from topokit.optimal.starts import simple_weights
-
-EIGHT = [12, 23, 34, 15, 28, 24, 56, 57, 37, 48, 67, 78, 27]  # Xiao and Boyd's example, in pairs of digits
-CUT = [  # edges that are missing; one of them is none
-    *("49-41", "50-42", "16-8", "24-16", "15-7", "23-15", "10-1", "21-13", "13-5"),
-    *("22-14", "14-6", "51-43", "52-44", "53-45", "54-46", "42-41", "34-33", "26-25"),
-]
-
-
-def small_example():
-    return nx.Graph([(pair // 10 - 1, pair % 10 - 1) for pair in EIGHT])
-
-
-def cut_grid():
-    grid = nx.Graph()
-    grid.add_nodes_from(range(64))
-    grid.add_edges_from((8 * y + x, 8 * y + x + 1) for y in range(8) for x in range(7))
-    grid.add_edges_from((8 * y + x, 8 * y + x + 8) for y in range(7) for x in range(8))
-    grid.remove_edges_from(tuple(int(end) - 1 for end in pair.split("-")) for pair in CUT)
-    assert grid.number_of_edges() == 95
-    return grid
 
 
 def numbered(graph):
@@ -150,23 +132,6 @@ def test_bounds_never_cross_on_random_graphs(n, seed, objective):
     assert true_slem(problem, found.weights) <= found.upper + 1e-9
 
 
-def semidefinite_optimum(problem):
-    cvxpy = pytest.importorskip("cvxpy")
-    n, m = problem.nodes, len(problem.edges)
-    incidence = np.zeros((n, m))
-    incidence[problem.edges[:, 0], range(m)], incidence[problem.edges[:, 1], range(m)] = 1, -1
-    w, s = cvxpy.Variable(m), cvxpy.Variable()
-    W = np.eye(n) - np.ones((n, n)) / n - incidence @ cvxpy.diag(w) @ incidence.T
-    limits = [W << s * np.eye(n), W >> -s * np.eye(n)]
-    sums = abs(incidence) @ w
-    limits += [w >= 0] if problem.nonnegative else []
-    limits += [w <= problem.upper] if problem.upper is not None else []
-    limits += {"free": [], "nonnegative": [sums <= 1], "zero": [sums == 1]}[problem.self_weights]
-    task = cvxpy.Problem(cvxpy.Minimize(s), limits)
-    task.solve(solver=cvxpy.CLARABEL)
-    return float(task.value)
-
-
 @pytest.mark.parametrize(
     ("objective", "limits"),
     [
@@ -179,7 +144,7 @@ def semidefinite_optimum(problem):
 def test_limits_against_a_semidefinite_program(objective, limits):
     problem = weight_problem(nx.circulant_graph(9, [1, 2]), objective, **limits)
     found = solve(problem)
-    optimum = semidefinite_optimum(problem)
+    optimum = smallest_slem(problem)
     assert problem.excess(found.weights) <= 1e-12
     assert width(found.upper, found.lower) <= 1e-4
     assert found.lower - 1e-6 <= optimum <= found.upper + 1e-6
@@ -199,7 +164,7 @@ def test_weights_of_both_signs_with_nonnegative_self_weights():
     edges = weight_problem(graph, "fdla").edges
     problem = WeightProblem(8, edges, self_weights="nonnegative")
     found = solve(problem)
-    optimum = semidefinite_optimum(problem)
+    optimum = smallest_slem(problem)
     assert problem.excess(found.weights) <= 1e-12
     assert found.lower - 1e-6 <= optimum <= found.upper + 1e-6
     assert width(found.upper, found.lower) <= 1e-4

@@ -215,7 +215,7 @@ def _searched(
     reached, seconds = slem(W), round_seconds(W, network, size).seconds
     rounds = search.rounds(reached)
     degree = problem.degrees()
-    metropolis = search.slem_of(1 / (1.0 + degree[problem.edges].max(axis=1)))
+    metropolis = problem.dense_slem(1 / (1.0 + degree[problem.edges].max(axis=1)))
     return NetworkWeights(
         matrix=W,
         edges=problem.edges[best.mask],

@@ -24,6 +24,7 @@ from topokit.matrix import FloatArray
 from topokit.optimal.certificate import Certificate
 from topokit.optimal.certificate import width as width_of
 from topokit.optimal.interior_point import interior_point
+from topokit.optimal.iterates import UNUSED
 from topokit.optimal.problem import WeightProblem
 from topokit.optimal.round_loads import BoolArray, RoundLoads, least_slems
 
@@ -32,7 +33,6 @@ __all__ = ["NetworkSearch", "Report"]
 Report: TypeAlias = "Callable[[float, float], None] | None"
 
 SEARCHED = 1e-3  # certificate width while searching
-UNUSED = 1e-6  # weights that an interior point leaves on edges that the optimum does not use
 FALL = 0.9  # of the limit on a round's seconds, from one level to the next
 ROUNDING = 1 + 1e-9
 LEVELS = 5  # of a round's seconds above the best that are tried
@@ -220,18 +220,13 @@ class NetworkSearch:
         used = np.abs(weights) > UNUSED
         if not np.array_equal(used, mask):
             weights = np.where(used, weights, 0.0)
-            choices.append(self._costed(used, weights, self.slem_of(weights)))
+            choices.append(self._costed(used, weights, self.problem.dense_slem(weights)))
         seconds, round_seconds, mask, weights, reached = min(choices, key=lambda choice: choice[0])
         return Support(mask, weights, reached, iterate.lower, gain, round_seconds, seconds)
 
     def _costed(self, mask: BoolArray, weights: FloatArray, reached: float) -> tuple[Any, ...]:
         round_seconds = self.loads.seconds(mask)
         return round_seconds * self.rounds(reached), round_seconds, mask, weights, reached
-
-    def slem_of(self, weights: FloatArray) -> float:
-        """Compute the SLEM of weights of all edges."""
-        W = np.eye(self.problem.nodes) - self.problem.laplacian(weights) - 1 / self.problem.nodes
-        return float(np.abs(np.linalg.eigvalsh(W)).max())
 
     def _gain(self, certificate: Certificate) -> FloatArray:
         u, v = self.problem.edges.T

@@ -146,9 +146,7 @@ class _Point:
 
     def iterate(self) -> Iterate:
         weights = self.x[self.groups]
-        W = np.eye(self.problem.nodes) - 1 / self.problem.nodes - self.problem.laplacian(weights)
-        values = np.linalg.eigvalsh(W)
-        upper = abs(float(max(-values[0], values[-1])))
+        upper = self.problem.dense_slem(weights)
         positive, negative = (Y - Y.mean() for Y in self.duals)
         scale = 1 / (np.trace(positive) + np.trace(negative))
         worth = (_on_edges(self.problem, positive) - _on_edges(self.problem, negative)) * scale
@@ -208,8 +206,7 @@ def _matrices(problem: WeightProblem, weights: FloatArray, s: float) -> Pair:
 def _first_point(problem: WeightProblem, groups: IntArray, limits: LinearLimits) -> _Point:
     x = limits.start
     weights = x[groups]
-    W = np.eye(problem.nodes) - 1 / problem.nodes - problem.laplacian(weights)
-    norm = float(np.abs(np.linalg.eigvalsh(W)).max())
+    norm = problem.dense_slem(weights)
     s = norm + max(0.02, 0.1 * (1 - norm))
     matrices = _matrices(problem, weights, s)
     factors = _both(cholesky, matrices)

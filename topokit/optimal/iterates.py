@@ -1,15 +1,19 @@
-"""What the solvers have in common: each is a generator of better and better weights with better and better bounds."""
+"""What the solvers have in common: each is a generator of better and better weights with better and better bounds.
+
+Whoever runs one stops it when the bounds are close, or time is up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from topokit.matrix import FloatArray
 from topokit.optimal.certificate import Certificate
 
-__all__ = ["Iterate", "Solver"]
+__all__ = ["UNUSED", "Iterate"]
+
+UNUSED = 1e-6  # weights that solvers leave on edges that the optimum does not use
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,3 @@ class Iterate:
     upper: float
     lower: float
     certificate: Callable[[], Certificate]
-
-
-Solver: TypeAlias = "Iterator[Iterate]"
-"""Yields iterates until it can do no better. Whoever runs it stops it when the bounds are close, or time is up."""

@@ -84,6 +84,11 @@ class WeightProblem:
         L[np.diag_indices(self.nodes)] = self.node_sums(weights)
         return L
 
+    def dense_slem(self, weights: FloatArray) -> float:
+        """Compute ||W - J||_2 of symmetric weights from all eigenvalues, for sizes at which that is cheap."""
+        W = np.eye(self.nodes) - 1 / self.nodes - self.laplacian(weights)
+        return float(np.abs(np.linalg.eigvalsh(W)).max())
+
     def sparse_laplacian(self, weights: FloatArray) -> sparse.csr_array:
         """Give the sparse matrix I - W, explicit zeros included."""
         u, v = self.edges.T

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from topokit.errors import ConvergenceError, GraphError, InputError
-from topokit.matrix import FloatArray, IntArray
+from topokit.matrix import IntArray
 from topokit.optimal.certificate import Certificate
 from topokit.optimal.compact_dual import compact_certificate
 from topokit.optimal.iterates import Iterate
@@ -172,15 +172,10 @@ def _tied(found: SdpWeights, limits: Limits, time_limit: float | None) -> SdpWei
     """
     mean = np.bincount(limits.groups, weights=found.weights) / np.bincount(limits.groups)
     weights = limits.weights(mean)
-    if weights is None or _slem(limits.problem, weights) > found.upper + AS_GOOD * (1 - found.upper):
+    if weights is None or limits.problem.dense_slem(weights) > found.upper + AS_GOOD * (1 - found.upper):
         weights = _solve(limits, found.solver, time_limit).weights
-    certificate, upper = found.certificate(), _slem(limits.problem, weights)
+    certificate, upper = found.certificate(), limits.problem.dense_slem(weights)
     return SdpWeights(weights, upper, min(upper, certificate.bound(upper)), found.certificate, found.solver)
-
-
-def _slem(problem: WeightProblem, weights: FloatArray) -> float:
-    W = np.eye(problem.nodes) - 1 / problem.nodes - problem.laplacian(weights)
-    return float(np.abs(np.linalg.eigvalsh(W)).max())
 
 
 def _solve(limits: Limits, solver: str, time_limit: float | None) -> SdpWeights:
@@ -199,7 +194,7 @@ def _solve(limits: Limits, solver: str, time_limit: float | None) -> SdpWeights:
     weights = limits.weights(stated.x.value)
     if weights is None:
         raise ConvergenceError(f"{solver} found no weights within the limits: it came back with {status!r}")
-    upper = _slem(problem, weights)
+    upper = problem.dense_slem(weights)
     certificate = _certificate(problem, stated, upper)
     lower = min(upper, certificate.bound(upper))
     if lower > 1 - USELESS:

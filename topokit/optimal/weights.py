@@ -14,22 +14,21 @@ from topokit.matrix import FloatArray, IntArray, MixingMatrix
 from topokit.optimal.certificate import Certificate
 from topokit.optimal.certificate import width as width_of
 from topokit.optimal.compact_dual import fewer_columns
-from topokit.optimal.iterates import Iterate
-from topokit.optimal.methods import METHODS, solver_for
+from topokit.optimal.iterates import UNUSED, Iterate
+from topokit.optimal.methods import solver_for
 from topokit.optimal.problem import WeightProblem, weight_problem
 from topokit.optimal.progress import Tell
 from topokit.optimal.starts import simple_weights
 from topokit.optimal.threads import few_threads
 from topokit.spectral import slem
 
-__all__ = ["METHODS", "OptimalWeights", "Reached", "optimal_weights"]
+__all__ = ["OptimalWeights", "Reached", "optimal_weights"]
 
 WIDTH = 1e-6
 EXCESS = 1e-9  # what rounding errors may leave a limit by
 HARDLY = 1e-5  # the same, where no weights were found either
 NEVER = 1e-10  # distance of the bound from 1 at which it is 1
 ROUNDED = 1e-9  # of the spectral gap, that leaving them out may cost
-UNUSED = 1e-6  # weights that an interior point leaves on edges that the optimum does not use
 
 Stop: TypeAlias = Literal["width", "end", "time", "interrupt"]
 
