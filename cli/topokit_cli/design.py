@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topokit.errors import GraphError, InputError
+from topokit_cli.design_report import check_limits, choice, describe, facts
+from topokit_cli.learn import LearnOptions, learned, placed
 from topokit_cli.network_options import (
     Bandwidth,
     DuplexOption,
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["design"]
 
-DRAWN = 100  # rounds of a random schedule that are looked at
-
 
 def design(
     nodes: Nodes = None,
@@ -52,6 +52,52 @@ def design(
         bool,
         typer.Option("--directed", help="Edges of a .csv graph go one way, source to target; other files say so."),
     ] = False,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Search for the best graph within the limits, or sequence of rounds.")
+    ] = False,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            help="Of --learn: laplacian, metropolis-hastings, fmmc, fdla (SLEM with these weights), fiedler, "
+            "eigenratio, mixing-time or, on a network, seconds.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option(
+            "--period",
+            help="Of --learn: a sequence of T rounds instead of one graph, or of as few as average exactly.",
+            metavar="T|auto",
+        ),
+    ] = None,
+    edges: Annotated[
+        int | None, typer.Option("--edges", help="Of --learn: most edges of the graph.", metavar="M", min=1)
+    ] = None,
+    min_edges: Annotated[
+        int | None, typer.Option("--min-edges", help="Of --learn: fewest edges of the graph.", metavar="M", min=1)
+    ] = None,
+    host_edges: Annotated[
+        int | None,
+        typer.Option(
+            "--host-edges",
+            help="Of --learn: most edges that leave a host (--nodes-per-host, --links).",
+            metavar="E",
+            min=0,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            help="Of --learn: processes that share the search; all cores if nothing is said. It finds the same.",
+            metavar="P",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     weights: WeightsName = None,
     time_limit: TimeLimit = None,
     width: CertificateWidth = None,
@@ -97,6 +143,12 @@ def design(
     duplex: DuplexOption = None,
     nodes_per_host: NodesPerHost = None,
     links: LinksFile = None,
+    place: Annotated[
+        bool,
+        typer.Option(
+            "--place", help="Number the nodes such that rounds take the least time on the network; write the placement."
+        ),
+    ] = False,
     seed: Seed = 0,
     output: Annotated[
         str | None,
@@ -122,6 +174,13 @@ def design(
     they make the product of a period small, and every round keeps its edges; --width, --max-weight and
     --no-self-loops are for the smallest SLEM of one graph alone.
 
+    With --learn, a search looks for the best connected graph within --max-degree, --edges, the edges of --graph and
+    the like. Standard error tells the best so far, and what no graph can beat; Ctrl-C and --time-limit keep the best so
+    far. Without a time limit, the result depends on nothing but the options, however many --workers there are. With
+    --period it looks for a sequence of rounds, with --max-degree peers each (one if nothing is said). On a network, the
+    fewest seconds until errors have shrunk 1000 times decide between one graph and sequences of rounds, whose weights
+    are nonnegative unless --weights fdla allows any sign.
+
     \b
     Examples:
       topokit design --nodes 16 -o schedule.json
@@ -132,6 +191,11 @@ def design(
       topokit design --graph cluster.csv --weights laplacian -o schedule.json
       topokit design --graph cluster.csv --weights fdla --time-limit 60 -o schedule.json
       topokit design --graph cluster.csv --weights fmmc --model-size 100MB --bandwidth 1Gbit/s -o schedule.json
+      topokit design --learn --nodes 16 --max-degree 4 -o learned.json
+      topokit design --learn --graph cluster.csv --edges 8 --objective fmmc -o learned.json
+      topokit design --learn --nodes 6 --period auto -o sequence.json
+      topokit design --learn --nodes 8 --model-size 10MB --bandwidth 1Gbit/s --nodes-per-host 4 -o hosts.json
+      topokit design -t ring --nodes 8 --model-size 10MB --bandwidth 1Gbit/s --nodes-per-host 4 --place -o ring.json
       topokit design --graph links.csv --directed -o schedule.json
       topokit design --graph cluster.csv --topology matcha -p budget=0.5 -o schedule.json
       topokit design --topology teleportation --nodes 64 --active auto --iterations 20000 -o schedule.json
@@ -141,51 +205,76 @@ def design(
     topology was chosen best, why and ranking. With -o - the schedule itself is on standard output, and the rest on
     standard error.
     """
-    _check_usage(topology, graph, weights, parameter, output, as_json)
-    options = weight_options(weights, time_limit, width, max_weight, no_self_loops)
-    if (topology or graph) is not None and (model_size or bandwidth or links) is not None and not options:
+    wanted = LearnOptions(
+        objective, period, max_degree, edges, min_edges, nodes_per_host, host_edges, weights, time_limit, workers, seed
+    )
+    _check_usage(topology, graph, weights, parameter, output, as_json, learn)
+    if not learn:
+        wanted.require_none()
+    timed = learn or place
+    options = weight_options(weights, None if timed else time_limit, width, max_weight, no_self_loops)
+    networked = (model_size or bandwidth or links) is not None
+    if (topology or graph) is not None and networked and not (options or timed):
         raise typer.BadParameter(
-            "a network decides between topologies, or weights (--weights fdla, fmmc or auto): leave --topology and "
-            "--graph out, or ask `topokit compare`",
+            "a network decides between topologies, weights (--weights fdla, fmmc or auto) or placements (--place): "
+            "leave --topology and --graph out, or ask `topokit compare`",
             param_hint=f"'{_network_option(bandwidth, links)}'",
+        )
+    if place and not networked:
+        raise typer.BadParameter(
+            "places depend on a network: give --links FILE or --bandwidth, and --model-size", param_hint="'--place'"
         )
 
     def network_of(size: int) -> dict[str, Any]:
-        network = read_network(size, model_size, links, bandwidth, latency, duplex, nodes_per_host)
+        alone = learn and bandwidth is None and links is None  # hosts alone limit the edges between them
+        network = read_network(size, model_size, links, bandwidth, latency, duplex, None if alone else nodes_per_host)
         return {} if network is None else {"network": network, "message_bytes": model_size}
 
     parameter = [*parameter, *_active(active, iterations, topology, nodes, parameter, seed)]
     recommendation = None
-    if graph is not None and topology is None:
-        own = _read(graph, nodes, directed)
-        schedule = _from_graph(own, weights, options | (network_of(own.number_of_nodes()) if options else {}))
-    elif graph is not None and topology is not None:
-        schedule = _on_graph(topology, _read(graph, nodes, directed), read_parameters(topology, parameter), seed)
+    own = None if graph is None else _read(graph, nodes, directed)
+    size = nodes if own is None else own.number_of_nodes()
+    if size is None:
+        raise typer.BadParameter("give the number of nodes (or --graph FILE)", param_hint="'--nodes' / '-n'")
+    if not (options or timed):
+        on_network: dict[str, Any] = {}
     else:
-        if nodes is None:
-            raise typer.BadParameter("give the number of nodes (or --graph FILE)", param_hint="'--nodes' / '-n'")
-        if topology is not None:
-            from topokit.designer import design as design_topology
+        on_network = network_of(size)
+    weighted = options | on_network if options and not timed else options
+    if learn:
+        schedule = learned(
+            size,
+            wanted,
+            graph=own,
+            network=on_network.get("network"),
+            message_bytes=on_network.get("message_bytes"),
+            weight_options=options,
+        )
+    elif own is not None and topology is None:
+        schedule = _from_graph(own, weights, weighted)
+    elif own is not None and topology is not None:
+        schedule = _on_graph(topology, own, read_parameters(topology, parameter), seed)
+    elif topology is not None:
+        from topokit.designer import design as design_topology
 
-            parameters = read_parameters(topology, parameter)
-            options |= network_of(nodes) if options else {}
-            schedule = design_topology(
-                topology, nodes, weights=weights, weight_options=options, seed=seed, **parameters
-            )
-        else:
-            limits: dict[str, Any] = {"max_degree": max_degree, "undirected": undirected} | network_of(nodes)
-            recommendation = _recommend(nodes, limits, seed, as_json, output)
-            schedule = _chosen(recommendation)
-    _check_limits(schedule, max_degree, undirected)
+        parameters = read_parameters(topology, parameter)
+        schedule = design_topology(topology, size, weights=weights, weight_options=weighted, seed=seed, **parameters)
+    else:
+        limits: dict[str, Any] = {"max_degree": max_degree, "undirected": undirected} | network_of(size)
+        recommendation = _recommend(size, limits, seed, as_json, output)
+        schedule = _chosen(recommendation)
+    if place:
+        schedule = placed(schedule, on_network["network"], on_network["message_bytes"], time_limit, seed)
+    check_limits(schedule, max_degree, undirected)
     if as_json:
-        out.json({**_facts(schedule, output), **_choice(recommendation)}, indent=2)
+        out.json({**facts(schedule, output), **choice(recommendation)}, indent=2)
     elif recommendation is None:
-        _describe(schedule, as_note=output == "-")
+        describe(schedule, as_note=output == "-")
     if output is not None:
         write_schedule(schedule, output)
     else:
         out.note("nothing is written: add -o FILE to keep the schedule")
-    if schedule.provenance.get("optimality", {}).get("stopped") == "interrupt":
+    if "interrupt" in (schedule.provenance.get(part, {}).get("stopped") for part in ("optimality", "search")):
         raise KeyboardInterrupt  # the best so far is written, and the exit status says that it could be better
 
 
@@ -196,7 +285,10 @@ def _check_usage(
     parameters: list[str],
     output: str | None,
     as_json: bool,
+    learn: bool,
 ) -> None:
+    if learn and topology is not None:
+        raise typer.BadParameter("a learned graph is no named topology: give one of the two", param_hint="'--learn'")
     if topology is not None and graph is not None and not topologies().resolve(topology)[0].takes_graph:
         takers = ", ".join(entry.name for entry in topologies().values() if entry.takes_graph)
         raise typer.BadParameter(
@@ -206,7 +298,7 @@ def _check_usage(
         raise typer.BadParameter(f"{topology} brings its own weights: leave them out", param_hint="'--weights'")
     if topology is None and parameters:
         raise typer.BadParameter("parameters belong to a topology: give --topology", param_hint="'--param' / '-p'")
-    if topology is None and graph is None and weights is not None:
+    if topology is None and graph is None and weights is not None and not learn:
         raise typer.BadParameter("weights belong to a topology: give --topology or --graph", param_hint="'--weights'")
     if as_json and output == "-":
         raise typer.BadParameter("--json and -o - both write to standard output: give one", param_hint="'--json'")
@@ -321,78 +413,3 @@ def _chosen(recommendation: Recommendation) -> Schedule:
     if best is None:
         raise InputError(recommendation.sentence())
     return best.schedule or design_topology(best.name, recommendation.nodes, **best.parameters)
-
-
-def _check_limits(schedule: Schedule, max_degree: int | None, undirected: bool) -> None:
-    most = _busiest(schedule)
-    if max_degree is not None and most > max_degree:
-        raise InputError(
-            f"a node of {schedule.name} has {most} peers in a round, more than --max-degree {max_degree}: "
-            f"raise it to {most}, or leave the topology out to see what fits"
-        )
-    if undirected and not schedule.claims.symmetric:
-        raise InputError(
-            f"{schedule.name} is not symmetric, and --undirected asks for exchanges only: "
-            "leave the topology out to see what fits"
-        )
-
-
-def _facts(schedule: Schedule, output: str | None) -> dict[str, Any]:
-    from topokit.optimal.recheck import summary
-
-    return {
-        "name": schedule.name,
-        "kind": schedule.kind,
-        "nodes": schedule.nodes,
-        "period": schedule.period,
-        "provenance": summary(schedule.provenance),
-        "claims": schedule.claims.to_dict(),
-        "hash": schedule.content_hash,
-        "file": output,
-    }
-
-
-def _choice(recommendation: Recommendation | None) -> dict[str, Any]:
-    if recommendation is None or recommendation.best is None:
-        return {}
-    return {
-        "best": recommendation.best.name,
-        "why": recommendation.sentence(),
-        "all_reduce_seconds": recommendation.all_reduce,
-        "ranking": [candidate.to_dict() for candidate in recommendation.candidates],
-    }
-
-
-def _busiest(schedule: Schedule) -> int:
-    """Most messages that a node sends or receives in a round; of random schedules, in the first rounds."""
-    from topokit.traffic import traffic
-
-    rounds = range(DRAWN if schedule.period is None else schedule.period)
-    flows = [traffic(schedule.round(t), schedule.copies) for t in rounds]
-    return max(int(max(flow.in_degree.max(), flow.out_degree.max())) for flow in flows)
-
-
-def _describe(schedule: Schedule, *, as_note: bool) -> None:
-    from topokit.averaging import contraction_words
-    from topokit.optimal.recheck import check_optimality
-    from topokit.words import count
-
-    claims = schedule.claims
-    rounds = f"{schedule.kind} rounds drawn at random" if schedule.period is None else count(schedule.period, "round")
-    text = f"{schedule.name}: {rounds}, a node sends at most {count(_busiest(schedule), 'message')} in each"
-    if claims.exact_averaging and schedule.period is not None:
-        text += f"; exact after {count(schedule.period, 'round')}"
-    elif claims.period_contraction is not None:
-        text += f"; {contraction_words(claims.period_contraction)}"
-    elif claims.expected_contraction is not None:
-        text += f"; a round contracts squared errors to {claims.expected_contraction:.4g} on average"
-    if schedule.copies > 1:
-        text += f"; a node keeps {schedule.copies} copies"
-    if schedule.mixing != "doubly-stochastic":
-        text += f"; {schedule.mixing}"
-    (out.note if as_note else out.text)(text)
-    optimality = schedule.provenance.get("optimality", {})
-    proof = check_optimality(schedule)
-    if proof is not None or "summary" in optimality:
-        told = optimality["summary"] if proof is None else proof.sentence()
-        (out.note if as_note else out.text)(f"optimal weights: {told}")

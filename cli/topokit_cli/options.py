@@ -32,7 +32,7 @@ TimeLimit: TypeAlias = Annotated[
     float | None,
     typer.Option(
         "--time-limit",
-        help="Of optimal weights: stop after so many seconds with the best so far, as Ctrl-C does.",
+        help="Of optimal weights and searches: stop after so many seconds with the best so far, as Ctrl-C does.",
         metavar="SECONDS",
         min=0.001,
     ),

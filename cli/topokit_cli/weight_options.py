@@ -12,7 +12,7 @@ from topokit_cli.registries import weightings
 if TYPE_CHECKING:
     from topokit.optimal import Progress
 
-__all__ = ["weight_options"]
+__all__ = ["Ticker", "weight_options"]
 
 EVERY = 1.0  # seconds between two lines of progress
 
@@ -40,7 +40,7 @@ def weight_options(
         return {}
     if width is not None and not 0 < width < 1:
         raise typer.BadParameter(f"it is a number between 0 and 1, got {width:g}", param_hint="'--width'")
-    options: dict[str, Any] = {"progress": _Ticker()}
+    options: dict[str, Any] = {"progress": Ticker()}
     if time_limit is not None:
         options["time_limit"] = time_limit
     if width is not None:
@@ -52,13 +52,14 @@ def weight_options(
     return options
 
 
-class _Ticker:
+class Ticker:
     """Say how far the solver is, once a second; what takes less passes in silence."""
 
     def __init__(self) -> None:
         self.last = 0.0
 
     def __call__(self, progress: Progress) -> None:
+        """Say it, unless that was done a moment ago."""
         if progress.seconds < self.last:
             self.last = 0.0  # another solver has begun
         if progress.seconds - self.last >= EVERY:
