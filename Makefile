@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network bench-compression bench-async bench-stragglers bench-weights fault-tests soak check-page reproduce-topologies reproduce-training reproduce-compression reproduce-acid docs clean
+.PHONY: demo test lint types unit bench bench-gpu bench-spectral bench-network bench-compression bench-async bench-stragglers bench-weights bench-search bench-hosts fault-tests soak check-page reproduce-topologies reproduce-training reproduce-compression reproduce-acid reproduce-learned docs clean
 
 # The main job: design -> analyze -> train on real data, with results and plots in demo/.
 demo: .venv/ready
@@ -76,6 +76,14 @@ bench-stragglers: .venv/ready
 bench-weights: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_weights.py $(OPTIONS)
 
+# Learned graphs against random regular and named ones and annealing, 12 sizes; 50 minutes, or OPTIONS="--nodes 64".
+bench-search: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_search.py $(OPTIONS)
+
+# Learned sequences on 4 network-namespace hosts of different speeds, 8 ranks each; needs root on Linux.
+bench-hosts: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_hosts.py $(OPTIONS)
+
 # The HTML report in a headless Chromium, which has to be installed.
 check-page: .venv/ready
 	$(BIN)/pytest -rs tests/repository/test_page_in_browser.py
@@ -100,6 +108,11 @@ reproduce-compression: .venv/ready
 reproduce-acid: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reproductions/reproduce_acid.py --mnist "$(MNIST)" $(OPTIONS)
 	$(BIN)/pytest tests/reproductions/test_reproduce_acid.py
+
+# Laplacian against Metropolis-Hastings weights on learned graphs: make reproduce-learned MNIST=FOLDER, as above.
+reproduce-learned: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reproductions/reproduce_learned.py --mnist "$(MNIST)" $(OPTIONS)
+	$(BIN)/pytest tests/reproductions/test_reproduce_learned.py
 
 # What is generated from the code: the command-line reference, the picture of the README, the test vectors.
 docs: .venv/ready

@@ -81,7 +81,6 @@ class Found(Protocol):
     value: float
     edges: np.ndarray
     method: str
-    evaluations: int
     bound: float | None
 
 
@@ -170,7 +169,6 @@ class Learned:
     value : float or None
         SLEM computed here; None if the graph breaks a rule.
     method : str
-    evaluations : int
     seconds, cpu_seconds : float
         Of this process and those that it has started and ended.
     bound : float or None
@@ -183,7 +181,6 @@ class Learned:
 
     value: float | None
     method: str
-    evaluations: int
     seconds: float
     cpu_seconds: float
     bound: float | None
@@ -264,7 +261,7 @@ def learn_with(search: Search, nodes: int, degree: int, *, seconds: float, seed:
     if value is not None and bound is not None and value < bound - CLOSE:
         remark = f"is below its bound {bound:.9f}"
     kept = tuple(trace) if value is not None else ()
-    return Learned(value, found.method, int(found.evaluations), took, worked, bound, kept, remark)
+    return Learned(value, found.method, took, worked, bound, kept, remark)
 
 
 def bench(

@@ -29,7 +29,7 @@ def spectral_slem(graph):
 
 
 def found(edges, value, **other):
-    return SimpleNamespace(**{"edges": edges, "value": value, "method": "m", "evaluations": 1, "bound": None} | other)
+    return SimpleNamespace(**{"edges": edges, "value": value, "method": "m", "bound": None} | other)
 
 
 def search_of_one(nodes, degree, seed, seconds, on_better):

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from topokit.adjacency import adjacency_of_edges
-from topokit.errors import InputError
+from topokit.errors import GraphError, InputError
 from topokit.learned.bounds.lower import Bound, lower_bound, ramanujan_cost
 from topokit.learned.limits import Limits
 from topokit.learned.local_search import NARROW, Trail, laplacian_of, local_search
@@ -34,7 +34,9 @@ ROUNDING = 2e-6  # relative: how near to a bound counts as meeting it
 # Searches that are made if no time limit says how many, up to so many nodes.
 SEARCHES = ((12, 48), (32, 16), (64, 8), (256, 4), (sys.maxsize, 2))
 CYCLES = 2  # without a better graph, after which a search ends
+FEWER = ("laplacian", "eigenratio", "mixing-time", "metropolis-hastings")  # objectives that an edge more can spoil
 LARGE = 1500  # nodes above which structured graphs are not refined: a step takes seconds
+MOST = 4000  # nodes of local searches, which handle dense matrices
 STRUCTURED_SHARE = 0.4  # of the time that the search for structured graphs may take
 
 
@@ -213,6 +215,13 @@ def learn(
     )
     at_most = bound.cost + ROUNDING * max(1e-3, abs(bound.cost))
     count = searches or (10**9 if time_limit is not None else _usual(limits.nodes))
+    if limits.nodes > MOST:
+        if (limits.regular or 0) < 2 or not structured or isinstance(kind, OptimalSlem):
+            raise InputError(
+                f"above {MOST:,} nodes only regular graphs with structure are searched, by the ends of their spectra: "
+                f"give one limit on all degrees (times the nodes an even number), and no optimal weights"
+            )
+        count = 1
     task = _Searches(limits, objective, seed, structured)
 
     def report(found: Found) -> None:
@@ -260,15 +269,30 @@ class _Searches:
     def run(self, number: int, deadline: float, report: Report) -> None:
         objective = _objective(self.objective)
         rng = np.random.default_rng([self.seed, number])
-        if number == 0 and self.structured and (self.limits.regular or 0) > 1:
+        structured = number == 0 and self.structured and (self.limits.regular or 0) > 1
+        if structured:
             self._structured(objective, rng, deadline, report)
             return
-        start = random_start(self.limits, rng)
+        limits = self._fewer(rng) if number % 2 and not self.limits.regular else self.limits
+        try:
+            start = random_start(limits, rng)
+        except GraphError:
+            if number:  # others had more luck
+                return
+            raise
 
         def better(trail: Trail) -> None:
             report(Found(number, trail.cost, (trail.best.edges, "local search", None)))
 
-        local_search(objective, start, self.limits, rng, cycles=CYCLES, deadline=deadline, on_better=better)
+        local_search(objective, start, limits, rng, cycles=CYCLES, deadline=deadline, on_better=better)
+
+    def _fewer(self, rng: np.random.Generator) -> Limits:
+        """Ask for a few edges less than there may be: that can be better, and moves hardly lead there."""
+        most, fewest = self.limits.most_edges, self.limits.fewest_edges
+        if fewest == most or self.objective not in FEWER:
+            return self.limits
+        edges = max(fewest, most - int(rng.geometric(0.5)))
+        return replace(self.limits, edges=edges, min_edges=edges)
 
     def _structured(self, objective: Objective, rng: np.random.Generator, deadline: float, report: Report) -> None:
         n, degree = self.limits.nodes, self.limits.regular

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
+from topokit.adjacency import adjacency_of_edges
 from topokit.errors import GraphError, InputError
 from topokit.matrix import IntArray
 from topokit.network.model import Network
@@ -64,10 +65,10 @@ class Limits:
     host_edges: int | ArrayLike | None = None
 
     def __post_init__(self) -> None:
-        if self.nodes < 2:
+        if int(_whole(self.nodes, "the number of nodes", ())) < 2:
             raise InputError(f"a graph to learn needs at least 2 nodes, got {self.nodes}")
         for what, value in (("edges", self.edges), ("min_edges", self.min_edges)):
-            if value is not None and value < 1:
+            if value is not None and int(_whole(value, what, ())) < 1:
                 raise InputError(f"{what} must be at least 1, got {value}")
         if self.hosts is None and self.host_edges is not None:
             raise InputError("a limit on the edges that leave a host needs to know the hosts: give hosts too")
@@ -76,7 +77,7 @@ class Limits:
             raise InputError(f"max_degree of node {node} is {self.degrees[node]}; expected at least 1")
         if self.host_of is not None and self.leaving.min() < 0:
             raise InputError(f"host_edges must not be negative, got {self.leaving.min()}")
-        _ = self.pairs
+        _ = self.partners
 
     @classmethod
     def of_network(cls, network: Network, **limits: Any) -> Limits:
@@ -103,7 +104,7 @@ class Limits:
         n = self.nodes
         mask = np.ones((n, n), dtype=np.bool_)
         if self.allowed is not None:
-            given = np.asarray(self.allowed)
+            given = _array(self.allowed, "allowed")
             if given.ndim == 2 and given.shape == (n, n):
                 if not np.array_equal(given, given.T):
                     u, v = np.argwhere(given != given.T)[0]
@@ -111,7 +112,8 @@ class Limits:
                 mask = given.astype(np.bool_)
             elif given.ndim == 2 and given.shape[1] == 2 and given.dtype.kind in "iu":
                 if given.size and not (given.min() >= 0 and given.max() < n):
-                    raise InputError(f"allowed names node {given.max()}, but nodes are numbered 0 to {n - 1}")
+                    node = given.max() if given.min() >= 0 else given.min()
+                    raise InputError(f"allowed names node {node}, but nodes are numbered 0 to {n - 1}")
                 mask = np.zeros((n, n), dtype=np.bool_)
                 mask[given[:, 0], given[:, 1]] = mask[given[:, 1], given[:, 0]] = True
             else:
@@ -121,22 +123,29 @@ class Limits:
         return mask
 
     @cached_property
+    def partners(self) -> IntArray:
+        """How many others each node may be joined to, shape (n,)."""
+        if self.allowed is None:
+            return np.full(self.nodes, self.nodes - 1, dtype=np.int64)
+        return np.asarray(self.pairs.sum(axis=1), dtype=np.int64)
+
+    @cached_property
     def degrees(self) -> IntArray:
         """Most neighbours of each node, shape (n,)."""
         most = np.full(self.nodes, self.nodes - 1, dtype=np.int64)
         if self.max_degree is None:
             return most
-        given = np.asarray(self.max_degree)
+        given = _whole(self.max_degree, "max_degree")
         if given.shape not in ((), (self.nodes,)):
             raise InputError(f"max_degree has shape {given.shape}; expected a number, or one for each of {self.nodes}")
-        return np.minimum(most, given.astype(np.int64))
+        return np.minimum(most, given)
 
     @cached_property
     def host_of(self) -> IntArray | None:
         """Number of each node's host, or None."""
         if self.hosts is None:
             return None
-        given = np.asarray(self.hosts, dtype=np.int64)
+        given = _whole(self.hosts, "hosts")
         if given.shape != (self.nodes,) or given.min() < 0:
             raise InputError(f"hosts must be {self.nodes} numbers from 0, one for each node")
         return given
@@ -147,7 +156,7 @@ class Limits:
         count = 1 if self.host_of is None else int(self.host_of.max()) + 1
         if self.host_edges is None:
             return np.full(count, self.nodes**2, dtype=np.int64)
-        given = np.asarray(self.host_edges, dtype=np.int64)
+        given = _whole(self.host_edges, "host_edges")
         if given.shape not in ((), (count,)):
             raise InputError(f"host_edges has shape {given.shape}; expected a number, or one for each of {count} hosts")
         return np.array(np.broadcast_to(given, (count,)))
@@ -155,7 +164,7 @@ class Limits:
     @cached_property
     def most_edges(self) -> int:
         """Most edges of any graph within the limits on edges and degrees."""
-        reach = int(np.minimum(self.degrees, self.pairs.sum(axis=1)).sum() // 2)
+        reach = int(np.minimum(self.degrees, self.partners).sum() // 2)
         return reach if self.edges is None else min(reach, self.edges)
 
     @cached_property
@@ -167,7 +176,7 @@ class Limits:
     def regular(self) -> int | None:
         """The degree, if nothing but one limit on all degrees is given, and graphs of that degree exist."""
         n, d = self.nodes, int(self.degrees[0])
-        free = self.host_edges is None and bool(self.pairs.sum() == n * (n - 1))
+        free = self.host_edges is None and bool((self.partners == n - 1).all())
         alike = bool((self.degrees == d).all()) and n * d % 2 == 0
         return d if free and alike and self.most_edges == n * d // 2 and (d > 1 or n == 2) else None
 
@@ -188,13 +197,14 @@ class Limits:
         topokit.errors.GraphError: at most 6 edges cannot connect 8 nodes: allow 7 or more
         """
         n = self.nodes
-        pieces, piece = connected_components(self.pairs, directed=False)
-        if pieces > 1:
-            other = int(np.flatnonzero(piece != piece[0])[0])
-            raise GraphError(f"the allowed edges never connect node {other} with node 0: allow more pairs")
+        if self.allowed is not None:
+            pieces, piece = connected_components(self.pairs, directed=False)
+            if pieces > 1:
+                other = int(np.flatnonzero(piece != piece[0])[0])
+                raise GraphError(f"the allowed edges never connect node {other} with node 0: allow more pairs")
         if self.edges is not None and self.edges < n - 1:
             raise GraphError(f"at most {self.edges} edges cannot connect {n} nodes: allow {n - 1} or more")
-        ends = int(np.minimum(self.degrees, self.pairs.sum(axis=1)).sum())
+        ends = int(np.minimum(self.degrees, self.partners).sum())
         if ends < 2 * (n - 1):
             raise GraphError(
                 f"the limits on degrees leave {ends // 2} edges for {n} nodes, and to connect them takes {n - 1}: "
@@ -240,22 +250,20 @@ class Limits:
         edges : ndarray of int64, shape (m, 2)
         """
         n, (u, v) = self.nodes, edges.T
-        adjacency = np.zeros((n, n), dtype=np.bool_)
-        adjacency[u, v] = adjacency[v, u] = True
-        if (u == v).any() or adjacency.sum() != 2 * len(edges):
+        if (u == v).any() or len(np.unique(np.sort(edges, axis=1), axis=0)) < len(edges):
             return "the graph has a self-loop or an edge twice"
-        pieces, piece = connected_components(adjacency, directed=False)
+        pieces, piece = connected_components(adjacency_of_edges(n, edges), directed=False)
         if pieces > 1:
             other = int(np.flatnonzero(piece != piece[0])[0])
             return f"the graph is not connected: no path joins nodes 0 and {other}"
-        degree = adjacency.sum(axis=1)
+        degree = np.bincount(edges.ravel(), minlength=n)
         if (degree > self.degrees).any():
             node = int((degree - self.degrees).argmax())
             return f"node {node} has {degree[node]} neighbours, at most {self.degrees[node]} are allowed"
         if not self.fewest_edges <= len(edges) <= self.most_edges:
             return f"the graph has {len(edges)} edges, allowed are {self.fewest_edges} to {self.most_edges}"
-        if (adjacency & ~self.pairs).any():
-            i, j = np.argwhere(adjacency & ~self.pairs)[0]
+        if self.allowed is not None and not self.pairs[u, v].all():
+            i, j = edges[~self.pairs[u, v]][0]
             return f"nodes {i} and {j} are joined, which is not allowed"
         if self.host_of is not None:
             busy = self.crossing(edges)
@@ -278,3 +286,18 @@ class Limits:
         ends = self.host_of[edges]
         between = ends[ends[:, 0] != ends[:, 1]]
         return np.bincount(between.ravel(), minlength=count).astype(np.int64)
+
+
+def _array(given: Any, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"{what} is no array: its rows differ in length") from error
+
+
+def _whole(given: Any, what: str, shape: tuple[int, ...] | None = None) -> IntArray:
+    """Give whole numbers, and refuse all else: 2.5 neighbours are not 2."""
+    array = _array(given, what)
+    if array.dtype.kind not in "iu" or shape not in (None, array.shape):
+        raise InputError(f"{what} must be {'a whole number' if shape == () else 'whole numbers'}, got {given!r}")
+    return array.astype(np.int64)

@@ -101,8 +101,6 @@ def local_search(
     while idle < cycles:
         idle += 1
         for k in range(CYCLE):
-            if time.monotonic() > deadline:
-                return trail
             laplacian = laplacian_of(state, objective.edge_weights(state))
             values = np.linalg.eigvalsh(laplacian)
             low, high = float(values[1]), float(values[-1])
@@ -114,6 +112,8 @@ def local_search(
                     on_better(trail)
                 if cost <= at_most:
                     return trail
+            if time.monotonic() > deadline:
+                return trail
             done = k / (CYCLE - 1)
             slack = min(WIDEST, widened * wide * (NARROW / wide) ** done)
             temperature = hot * (COLD / hot) ** done

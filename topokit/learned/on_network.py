@@ -31,10 +31,10 @@ from topokit.weights import laplacian_weights
 __all__ = ["NetworkGraph", "learn_on_network"]
 
 FACTOR = 1000
-MESSAGES = (1, 2, 3, 4, 6, 8, 12, 16)  # that the slowest card may send in a round
+MESSAGES = (1, 2, 3, 4, 6, 8)  # that the slowest card may send in a round
 OPTIMAL = 1000  # edges up to which weights are optimised
 WIDTH = 1e-4
-SEARCHES = 4  # for each limit, if no time limit says how many
+SEARCHES = 2  # for each limit, if no time limit says how many
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,8 @@ def learn_on_network(
     size = parse_size(message_bytes, "the size of a message")
     own = Limits(network.nodes) if limits is None else limits
     require_nodes(own.nodes, network)
+    if own.host_of is not None and own.host_edges is not None and not np.array_equal(own.host_of, network.host_of):
+        raise InputError("the limits put nodes on other hosts than the network: leave hosts and host_edges out")
     clock = RoundClock(network, size)
     levels = list(_levels(network, clock, size, own))
     if not levels:
@@ -158,7 +160,7 @@ def learn_on_network(
             break
     if best is None:
         raise InputError("no connected graph was found within the limits and the time: relax one of them")
-    if stopped != "end":
+    if stopped != "end" or best.graph.stopped == "bound":  # which bounds the SLEM within limits, not the seconds
         best = replace(best, graph=replace(best.graph, stopped=stopped))
     return best
 

@@ -22,6 +22,7 @@ __all__ = ["Found", "Report", "Search", "Stopped", "run_searches"]
 
 Stopped: TypeAlias = Literal["end", "bound", "time", "interrupt"]
 WAIT = 0.2  # seconds between two looks at whether processes are alive
+DIGITS = 10  # of costs that are compared
 GRACE = 2.0  # seconds after the deadline for searches to notice
 
 
@@ -44,7 +45,12 @@ class Found:
 
     def better_than(self, other: Found | None) -> bool:
         """Say whether it is of less cost, or of the same and from an earlier search."""
-        return other is None or (self.cost, self.number) < (other.cost, other.number)
+        return other is None or self._place < other._place
+
+    @property
+    def _place(self) -> tuple[float, int]:
+        # The same graph with other numbers of nodes has the same cost but for rounding.
+        return float(f"{self.cost:.{DIGITS - 1}e}"), self.number
 
 
 Report: TypeAlias = Callable[[Found], None]
@@ -136,7 +142,7 @@ def run_searches(
 
 def _alone(search: Search, board: _Board, deadline: float) -> None:
     number = 0
-    while number < board.count and time.monotonic() < deadline:
+    while number < board.count and (number == 0 or time.monotonic() < deadline):
         search.run(number, deadline, board.take)
         number += 1
 
@@ -184,11 +190,11 @@ def _work(search: Search, numbers: Any, last: Any, answers: Any, left: float, or
     deadline = time.monotonic() + left
     try:
         with few_threads(order):
-            while time.monotonic() < deadline:
+            while True:
                 with numbers.get_lock():
                     number = numbers.value
                     numbers.value += 1
-                if number >= last.value:
+                if number >= last.value or (number > 0 and time.monotonic() > deadline):
                     break
                 search.run(number, deadline, answers.put)
         answers.put(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from topokit.errors import GraphError
 from topokit.learned.limits import BoolArray, Limits
@@ -177,8 +178,11 @@ class _Room:
             fits = np.flatnonzero(~taken[u, x] & ~taken[v, y])
             if fits.size:
                 k = int(self.rng.choice(fits))
-                self.put(int(x[k]), int(y[k]), -1)
-                self.put(u, int(x[k]))
-                self.put(v, int(y[k]))
-                return True
+                detour = ((int(x[k]), int(y[k]), -1), (u, int(x[k]), 1), (v, int(y[k]), 1))
+                for one, other, sign in detour:
+                    self.put(one, other, sign)
+                if connected_components(self.adjacency, directed=False)[0] == 1:
+                    return True
+                for one, other, sign in reversed(detour):
+                    self.put(one, other, -sign)
         return False

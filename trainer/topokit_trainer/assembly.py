@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ from topokit_trainer.seeding import keyed_seed
 from topokit_trainer.stacks import LossFunction, NodeStacks, model_traits
 from topokit_trainer.world import World
 
-__all__ = ["Assembly", "Given", "assemble", "perturb"]
+__all__ = ["Assembly", "Given", "assemble", "misplaced", "perturb"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,35 @@ class Assembly:
     notes: tuple[str, ...]
 
 
+def misplaced(schedule: Schedule, world: World) -> str | None:
+    """Say which node runs on another rank than the schedule's placement has it on; None where all are in their places.
+
+    One process that holds all nodes has no places to keep.
+
+    Examples
+    --------
+    >>> from topokit import design
+    >>> from topokit.schedule import Place
+    >>> ring = design("ring", 4)
+    >>> there = Schedule.of(ring.rule, placement=[Place(node=k, rank=k) for k in range(4)])
+    >>> misplaced(there, World(size=4)) is None
+    True
+    >>> misplaced(there, World(size=2))
+    'the schedule places node 1 on rank 1, and it runs on rank 0 of 2: its seconds were predicted for 4 ranks'
+    """
+    if schedule.placement is None or world.size == 1:
+        return None
+    wanted = {place.node: place.rank for place in schedule.placement if place.rank is not None}
+    for rank in range(world.size):
+        for node in world.nodes_of(rank, schedule.nodes):
+            if wanted.get(node, rank) != rank:
+                return (
+                    f"the schedule places node {node} on rank {wanted[node]}, and it runs on rank {rank} of "
+                    f"{world.size}: its seconds were predicted for {max(wanted.values()) + 1} ranks"
+                )
+    return None
+
+
 def assemble(
     schedule: Schedule,
     config: TrainConfig,
@@ -98,6 +128,8 @@ def assemble(
     make_optimizer = given.optimizer or configured_optimizer(config)
     make_scheduler = given.scheduler or configured_scheduler(config)
     local = world.nodes_of(world.rank, schedule.nodes)
+    if world.rank == 0 and (doubt := misplaced(schedule, world)) is not None:
+        warnings.warn(doubt, RuntimeWarning, stacklevel=2)
     dtype = getattr(torch, config.dtype)
     batches = NodeBatches(data.train, schedule.nodes, local, config, world.device, dtype)
     rows = algorithm.capacity(schedule, local)

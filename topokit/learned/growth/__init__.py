@@ -8,7 +8,7 @@
 =================  =====================================================================================================
 """
 
-from topokit.learned.growth.fiedler_bound import FiedlerBound, fiedler_upper_bound
+from topokit.learned.growth.fiedler_bound import FiedlerBound, fiedler_upper_bound, value_of_certificate
 from topokit.learned.growth.greedy import GreedyGraph, greedy_edges
 
-__all__ = ["FiedlerBound", "GreedyGraph", "fiedler_upper_bound", "greedy_edges"]
+__all__ = ["FiedlerBound", "GreedyGraph", "fiedler_upper_bound", "greedy_edges", "value_of_certificate"]
