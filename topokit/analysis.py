@@ -84,6 +84,9 @@ def analyze(what: Schedule | MatrixLike, name: str | None = None, *, seed: int =
         found = what.provenance.get("optimality")
         if facts["optimality"] is None and isinstance(found, Mapping) and "summary" in found:
             facts["notes"] += (f"weights, as the file says: {found['summary']}",)
+        search = what.provenance.get("search")
+        if isinstance(search, Mapping) and "summary" in search:
+            facts["notes"] += (f"learned, as the file says: {search['summary']}",)
     return Report(
         name=title,
         nodes=rule.nodes,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topokit.errors import GraphError, InputError
+from topokit_cli.active_option import active_parameter
 from topokit_cli.design_report import check_limits, choice, describe, facts
-from topokit_cli.learn import LearnOptions, learned, placed
+from topokit_cli.learn import SEARCH_SHARE, LearnOptions, learned, placed
 from topokit_cli.network_options import (
     Bandwidth,
     DuplexOption,
@@ -59,8 +59,8 @@ def design(
         str | None,
         typer.Option(
             "--objective",
-            help="Of --learn: laplacian, metropolis-hastings, fmmc, fdla (SLEM with these weights), fiedler, "
-            "eigenratio, mixing-time or, on a network, seconds.",
+            help="Of --learn: what is to be best, by default SLEM with --weights (laplacian if nothing is said), or "
+            "seconds on a network; see `topokit list objectives`.",
             metavar="NAME",
             show_default=False,
         ),
@@ -205,14 +205,19 @@ def design(
     topology was chosen best, why and ranking. With -o - the schedule itself is on standard output, and the rest on
     standard error.
     """
-    wanted = LearnOptions(
-        objective, period, max_degree, edges, min_edges, nodes_per_host, host_edges, weights, time_limit, workers, seed
-    )
-    _check_usage(topology, graph, weights, parameter, output, as_json, learn)
-    if not learn:
-        wanted.require_none()
+    _check_usage(topology, graph, weights, parameter, output, as_json, learn, directed)
     timed = learn or place
     options = weight_options(weights, None if timed else time_limit, width, max_weight, no_self_loops)
+    searching = placing = time_limit
+    if place and (learn or options) and time_limit is not None:
+        searching, placing = SEARCH_SHARE * time_limit, (1 - SEARCH_SHARE) * time_limit
+    if options and searching is not None and not learn:
+        options["time_limit"] = searching
+    wanted = LearnOptions(
+        objective, period, max_degree, edges, min_edges, nodes_per_host, host_edges, weights, searching, workers, seed
+    )
+    if not learn:
+        wanted.require_none()
     networked = (model_size or bandwidth or links) is not None
     if (topology or graph) is not None and networked and not (options or timed):
         raise typer.BadParameter(
@@ -220,36 +225,25 @@ def design(
             "leave --topology and --graph out, or ask `topokit compare`",
             param_hint=f"'{_network_option(bandwidth, links)}'",
         )
+    if model_size is not None and bandwidth is None and links is None:
+        raise typer.BadParameter("give --bandwidth or --links too", param_hint="'--model-size'")
     if place and not networked:
         raise typer.BadParameter(
             "places depend on a network: give --links FILE or --bandwidth, and --model-size", param_hint="'--place'"
         )
 
-    def network_of(size: int) -> dict[str, Any]:
-        alone = learn and bandwidth is None and links is None  # hosts alone limit the edges between them
-        network = read_network(size, model_size, links, bandwidth, latency, duplex, None if alone else nodes_per_host)
-        return {} if network is None else {"network": network, "message_bytes": model_size}
-
-    parameter = [*parameter, *_active(active, iterations, topology, nodes, parameter, seed)]
-    recommendation = None
+    parameter = [*parameter, *active_parameter(active, iterations, topology, nodes, parameter, seed)]
     own = None if graph is None else _read(graph, nodes, directed)
     size = nodes if own is None else own.number_of_nodes()
     if size is None:
         raise typer.BadParameter("give the number of nodes (or --graph FILE)", param_hint="'--nodes' / '-n'")
-    if not (options or timed):
-        on_network: dict[str, Any] = {}
-    else:
-        on_network = network_of(size)
+    hosts_alone = learn and bandwidth is None and links is None  # they limit the edges between them
+    network = read_network(size, model_size, links, bandwidth, latency, duplex, None if hosts_alone else nodes_per_host)
+    on_network = {} if network is None else {"network": network, "message_bytes": model_size}
     weighted = options | on_network if options and not timed else options
+    recommendation = None
     if learn:
-        schedule = learned(
-            size,
-            wanted,
-            graph=own,
-            network=on_network.get("network"),
-            message_bytes=on_network.get("message_bytes"),
-            weight_options=options,
-        )
+        schedule = learned(size, wanted, graph=own, network=network, message_bytes=model_size, weight_options=options)
     elif own is not None and topology is None:
         schedule = _from_graph(own, weights, weighted)
     elif own is not None and topology is not None:
@@ -260,11 +254,13 @@ def design(
         parameters = read_parameters(topology, parameter)
         schedule = design_topology(topology, size, weights=weights, weight_options=weighted, seed=seed, **parameters)
     else:
-        limits: dict[str, Any] = {"max_degree": max_degree, "undirected": undirected} | network_of(size)
+        limits: dict[str, Any] = {"max_degree": max_degree, "undirected": undirected} | on_network
         recommendation = _recommend(size, limits, seed, as_json, output)
         schedule = _chosen(recommendation)
-    if place:
-        schedule = placed(schedule, on_network["network"], on_network["message_bytes"], time_limit, seed)
+    interrupted = _interrupted(schedule)
+    if place and network is not None and model_size is not None and not interrupted:
+        schedule, interrupted = placed(schedule, network, model_size, placing, seed)
+    _name_nodes(schedule)
     check_limits(schedule, max_degree, undirected)
     if as_json:
         out.json({**facts(schedule, output), **choice(recommendation)}, indent=2)
@@ -274,8 +270,12 @@ def design(
         write_schedule(schedule, output)
     else:
         out.note("nothing is written: add -o FILE to keep the schedule")
-    if "interrupt" in (schedule.provenance.get(part, {}).get("stopped") for part in ("optimality", "search")):
+    if interrupted:
         raise KeyboardInterrupt  # the best so far is written, and the exit status says that it could be better
+
+
+def _interrupted(schedule: Schedule) -> bool:
+    return "interrupt" in (schedule.provenance.get(part, {}).get("stopped") for part in ("optimality", "search"))
 
 
 def _check_usage(
@@ -286,6 +286,7 @@ def _check_usage(
     output: str | None,
     as_json: bool,
     learn: bool,
+    directed: bool,
 ) -> None:
     if learn and topology is not None:
         raise typer.BadParameter("a learned graph is no named topology: give one of the two", param_hint="'--learn'")
@@ -300,53 +301,14 @@ def _check_usage(
         raise typer.BadParameter("parameters belong to a topology: give --topology", param_hint="'--param' / '-p'")
     if topology is None and graph is None and weights is not None and not learn:
         raise typer.BadParameter("weights belong to a topology: give --topology or --graph", param_hint="'--weights'")
+    if directed and graph is None:
+        raise typer.BadParameter("it is about the edges of a graph: give --graph", param_hint="'--directed'")
     if as_json and output == "-":
         raise typer.BadParameter("--json and -o - both write to standard output: give one", param_hint="'--json'")
 
 
 def _network_option(bandwidth: str | None, links: str | None) -> str:
     return "--links" if links is not None else "--bandwidth" if bandwidth is not None else "--model-size"
-
-
-def _active(
-    active: str | None,
-    iterations: int | None,
-    topology: str | None,
-    nodes: int | None,
-    parameters: list[str],
-    seed: int,
-) -> list[str]:
-    """Turn --active into a parameter of the topology."""
-    if active is None:
-        if iterations is not None:
-            raise typer.BadParameter("it serves --active auto alone", param_hint="'--iterations'")
-        return []
-    if topology != "teleportation":
-        raise typer.BadParameter(
-            "only teleportation has active nodes: --topology teleportation", param_hint="'--active'"
-        )
-    if active != "auto":
-        if not re.fullmatch(r"[0-9]+(,[0-9]+)*", active):
-            raise typer.BadParameter(
-                f"it is a number such as 4, several such as 1,2,4, or auto; got {active!r}", param_hint="'--active'"
-            )
-        if any(re.match(r"\s*active\s*=", pair) for pair in parameters):
-            raise typer.BadParameter("active is given twice, here and by -p", param_hint="'--active'")
-        if iterations is not None:
-            raise typer.BadParameter("it serves --active auto alone", param_hint="'--iterations'")
-        return [f"active={active}"]
-    if iterations is None:
-        raise typer.BadParameter("the best number depends on --iterations T: give it", param_hint="'--active'")
-    if nodes is None:
-        raise typer.BadParameter("give the number of nodes", param_hint="'--nodes' / '-n'")
-    from topokit.metrics.active_nodes import optimal_active_nodes
-
-    inner = read_parameters(topology, parameters).get("inner", topologies()[topology].parameters["inner"])
-    best = optimal_active_nodes(nodes, inner, iterations=iterations, seed=seed)
-    for label, text in best.lines():
-        out.note(f"{label}: {text}")
-    out.note("`topokit active-nodes` takes your own constants, and other topologies among the active nodes")
-    return [f"active={best.active}"]
 
 
 def _read(path: str, nodes: int | None, directed: bool) -> Graph:
@@ -365,22 +327,21 @@ def _read(path: str, nodes: int | None, directed: bool) -> Graph:
 def _on_graph(topology: str, graph: Graph, parameters: dict[str, Any], seed: int) -> Schedule:
     from topokit.designer import design as design_topology
 
-    return _named(design_topology(topology, graph.number_of_nodes(), seed=seed, graph=graph, **parameters))
+    return design_topology(topology, graph.number_of_nodes(), seed=seed, graph=graph, **parameters)
 
 
 def _from_graph(graph: Graph, weights: str | None, options: dict[str, Any]) -> Schedule:
     from topokit.designer import design_graph
 
-    return _named(design_graph(graph, weights, weight_options=options))
+    return design_graph(graph, weights, weight_options=options)
 
 
-def _named(schedule: Schedule) -> Schedule:
+def _name_nodes(schedule: Schedule) -> None:
     """Say which number each name of the user's graph was given."""
     labels = schedule.provenance.get("labels")
     if labels:
         shown = ", ".join(f"{node} = {label}" for node, label in enumerate(labels[:8]))
         out.note(f"nodes were numbered: {shown}{', ...' if len(labels) > 8 else ''} (all in provenance.labels)")
-    return schedule
 
 
 def _recommend(nodes: int, limits: dict[str, Any], seed: int, as_json: bool, output: str | None) -> Recommendation:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+import re
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,10 +21,14 @@ if TYPE_CHECKING:
     from topokit.network import Network
     from topokit.schedule import Schedule
 
-__all__ = ["LearnOptions", "learned", "placed"]
+__all__ = ["SEARCH_SHARE", "LearnOptions", "learned", "placed"]
 
 FEW = 24  # nodes up to which a search is over before processes have started
+BRIEF = 10.0  # seconds; within shorter limits, processes would spend much of their time on starting
+SEARCH_SHARE = 0.8  # of the time, where optimal weights or places follow
 SEQUENCE_SHARE = 0.5  # of the time, where a graph and a sequence are searched for
+SEQUENCE_WEIGHTS = ("fmmc", "fdla")  # none negative, any sign
+NAMES = {"edges": "--edges", "allowed": "--graph"}
 
 
 @dataclass(frozen=True)
@@ -65,25 +72,92 @@ def learned(
     weight_options: dict[str, Any],
 ) -> Schedule:
     """Search, and make a schedule of what was found."""
-    limits = _limits(nodes, options, graph, network)
-    workers = options.workers or (1 if nodes <= FEW else os.cpu_count() or 1)
-    if options.period is not None:
-        return _sequence(limits, options, network, message_bytes)
-    if network is None or options.objective not in (None, "seconds"):
-        from topokit.learned import graph_schedule, learn
+    on_network = network is not None and options.objective in (None, "seconds")
+    if on_network and options.max_degree == 1 and options.period is None:
+        options = replace(options, period="auto", objective=None)  # pairs alone mix in rounds that differ
+    one_graph = options.period is None and not on_network
+    _check(options, network, {} if one_graph else weight_options)
+    try:
+        limits = _limits(nodes, options, graph, network)
+        if options.weights == "uniform" and limits.regular is None:
+            raise InputError("uniform weights need a regular graph, which these limits do not promise")
+        if one_graph:
+            schedule = _one_graph(limits, options, weight_options)
+        elif options.period is not None:
+            schedule = _sequence(limits, options, network, message_bytes)
+        else:
+            assert network is not None
+            assert message_bytes is not None
+            schedule = _on_network(limits, options, network, message_bytes)
+    except (GraphError, InputError) as error:
+        raise type(error)(_by_options(str(error))) from None
+    return schedule if graph is None else _with_names(schedule, graph)
 
-        objective = options.objective or _objective_of(options.weights)
-        if objective == "seconds":
-            raise typer.BadParameter(
-                "seconds depend on a network: give --links FILE or --bandwidth, and --model-size",
-                param_hint="'--objective'",
-            )
-        found = learn(
-            limits, objective, seed=options.seed, time_limit=options.time_limit, workers=workers, progress=Ticker()
+
+def _check(options: LearnOptions, network: Network | None, of_one_graph: dict[str, Any]) -> None:
+    """Refuse options that do not go together, before anything is searched."""
+    from topokit.learned import OBJECTIVES
+
+    if options.objective is not None and options.objective not in (*OBJECTIVES, "seconds"):
+        raise InputError(f"unknown objective {options.objective!r}; known: {', '.join(OBJECTIVES)}, seconds")
+    if options.objective == "seconds" and network is None:
+        raise typer.BadParameter(
+            "seconds depend on a network: give --links FILE or --bandwidth, and --model-size",
+            param_hint="'--objective'",
         )
-        return graph_schedule(found, options.weights, weight_options=weight_options)
-    assert message_bytes is not None
-    return _on_network(limits, options, network, message_bytes, workers)
+    if options.weights == "given":
+        raise typer.BadParameter("a learned graph carries no weights: name others", param_hint="'--weights'")
+    for name, option in (("width", "--width"), ("upper", "--max-weight"), ("self_loops", "--no-self-loops")):
+        if name in of_one_graph:
+            raise typer.BadParameter(
+                "it is for the smallest SLEM of one graph, not for --period or seconds on a network",
+                param_hint=f"'{option}'",
+            )
+    if options.period is not None:
+        _check_sequence(options, network)
+    if network is None and options.host_edges is not None and options.nodes_per_host is None:
+        raise typer.BadParameter("hosts are not known: give --nodes-per-host too", param_hint="'--host-edges'")
+    if network is None and options.nodes_per_host is not None and options.host_edges is None:
+        raise typer.BadParameter("give --host-edges too, or a network (--bandwidth)", param_hint="'--nodes-per-host'")
+
+
+def _check_sequence(options: LearnOptions, network: Network | None) -> None:
+    given = {
+        "--objective": options.objective,
+        "--edges": options.edges,
+        "--min-edges": options.min_edges,
+        "--host-edges": options.host_edges,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise typer.BadParameter("a sequence of rounds has no such option: leave it out", param_hint=f"'{option}'")
+    if options.weights not in (None, *SEQUENCE_WEIGHTS):
+        raise typer.BadParameter(
+            "a sequence has weights of its own: fmmc for none negative (the default), fdla for any sign",
+            param_hint="'--weights'",
+        )
+    if options.period != "auto" and not re.fullmatch("[1-9][0-9]{0,5}", options.period or ""):
+        raise typer.BadParameter(f"it is a number of rounds or auto, got {options.period!r}", param_hint="'--period'")
+    if network is not None and options.period != "auto":
+        raise typer.BadParameter("on a network the search chooses the period: --period auto", param_hint="'--period'")
+
+
+def _by_options(message: str) -> str:
+    """Call limits what the command line calls them."""
+    message = re.sub(r"\b(max|min|host)_(degree|edges)\b", r"--\1-\2", message)
+    return re.sub(r"\b(without|or) (edges|allowed)\b", lambda m: f"{m[1]} {NAMES[m[2]]}", message)
+
+
+def _with_names(schedule: Schedule, graph: Graph) -> Schedule:
+    """Keep the names of the nodes of a user's graph."""
+    from topokit.designer import design_graph
+    from topokit.schedule import Schedule
+
+    labels = design_graph(graph, "metropolis-hastings").provenance.get("labels")
+    if labels is None:
+        return schedule
+    said = {**schedule.provenance, "labels": labels}
+    return Schedule.of(schedule.rule, provenance=said, claims=schedule.claims, placement=schedule.placement)
 
 
 def _limits(nodes: int, options: LearnOptions, graph: Graph | None, network: Network | None) -> Limits:
@@ -96,138 +170,132 @@ def _limits(nodes: int, options: LearnOptions, graph: Graph | None, network: Net
         if graph.is_directed():
             raise GraphError("a search is for exchanges, and this graph is directed: leave --directed out")
         allowed = [(min(pair), max(pair)) for pair in graph.edges if pair[0] != pair[1]]
-    given = {"max_degree": options.max_degree, "edges": options.edges, "min_edges": options.min_edges}
+    # Rounds of few peers each connect all nodes together.
+    most = options.max_degree if options.period is None else None
+    given = {"max_degree": most, "edges": options.edges, "min_edges": options.min_edges}
     if network is not None:
         limits = Limits.of_network(network, allowed=allowed, host_edges=options.host_edges, **given)
     else:
         per_host = options.nodes_per_host
-        if options.host_edges is not None and per_host is None:
-            raise typer.BadParameter("hosts are not known: give --nodes-per-host too", param_hint="'--host-edges'")
-        if per_host is not None and (nodes % per_host or options.host_edges is None):
-            raise InputError(
-                f"{nodes} nodes do not fill hosts of {per_host}; expected a divisor of {nodes}"
-                if nodes % per_host
-                else "--nodes-per-host serves --host-edges, or a network: give --host-edges, or --bandwidth"
-            )
+        if per_host is not None and nodes % per_host:
+            raise InputError(f"{nodes} nodes do not fill hosts of {per_host}; expected a divisor of {nodes}")
         hosts = None if per_host is None else np.arange(nodes) // per_host
         limits = Limits(nodes, allowed=allowed, hosts=hosts, host_edges=options.host_edges, **given)
     limits.require()
     return limits
 
 
+def _one_graph(limits: Limits, options: LearnOptions, weight_options: dict[str, Any]) -> Schedule:
+    """Search for the graph that serves an objective best."""
+    from topokit.learned import graph_schedule, learn
+
+    # Optimal weights of what was found take time, too.
+    limit, share = options.time_limit, SEARCH_SHARE if weight_options else 1.0
+    found = learn(
+        limits,
+        options.objective or _objective_of(options.weights),
+        seed=options.seed,
+        time_limit=None if limit is None else limit * share,
+        workers=_workers(limits.nodes, options),
+        progress=Ticker(),
+    )
+    if weight_options and limit is not None:
+        weight_options = {**weight_options, "time_limit": limit * (1 - share)}
+    return graph_schedule(found, options.weights, weight_options=weight_options)
+
+
 def _objective_of(weights: str | None) -> str:
     """Give the objective that suits the weights asked for."""
     from topokit.learned import OBJECTIVES
 
-    if weights == "auto":
-        return "fmmc"
-    return weights if weights in OBJECTIVES else "laplacian"
+    # On regular graphs, uniform weights are those of Metropolis-Hastings.
+    same = {"auto": "fmmc", "uniform": "metropolis-hastings"}
+    return weights if weights in OBJECTIVES else same.get(weights or "", "laplacian")
+
+
+def _workers(nodes: int, options: LearnOptions) -> int:
+    brief = options.time_limit is not None and options.time_limit < BRIEF
+    return options.workers or (1 if nodes <= FEW or brief else os.cpu_count() or 1)
 
 
 def _sequence(limits: Limits, options: LearnOptions, network: Network | None, message_bytes: str | None) -> Schedule:
     """Search for a sequence of rounds."""
-    import math
-    import re
-    import time
-
     from topokit.learned import learn_sequence, sequence_schedule
 
-    for option, value in (
-        ("--objective", options.objective),
-        ("--edges", options.edges),
-        ("--min-edges", options.min_edges),
-        ("--host-edges", options.host_edges),
-    ):
-        if value is not None:
-            raise typer.BadParameter("a sequence of rounds has no such option: leave it out", param_hint=f"'{option}'")
-    signs = _signs(options.weights)
-    period = options.period
-    if period != "auto" and not re.fullmatch("[1-9][0-9]*", period or ""):
-        raise typer.BadParameter(f"it is a number of rounds or auto, got {period!r}", param_hint="'--period'")
-    if network is not None and period != "auto":
-        raise typer.BadParameter("on a network the search chooses the period: --period auto", param_hint="'--period'")
-    deadline = math.inf if options.time_limit is None else time.monotonic() + options.time_limit
-    if network is not None:
-        found = _host_sequence(limits, options, network, message_bytes, deadline)
-    else:
-        found = learn_sequence(
-            limits.nodes,
-            degree=options.max_degree or 1,
-            period=None if period == "auto" else int(period or 0),
-            allowed=limits.pairs,
-            nonnegative=signs,
-            seed=options.seed,
-            deadline=deadline,
-            tell=Ticker(),
-        )
+    if network is not None and message_bytes is not None:
+        return sequence_schedule(_host_sequence(limits, options, network, message_bytes, options.time_limit))
+    found = learn_sequence(
+        limits.nodes,
+        degree=options.max_degree or 1,
+        period=None if options.period == "auto" else int(options.period or 0),
+        allowed=limits.pairs,
+        nonnegative=options.weights != "fdla",
+        seed=options.seed,
+        deadline=_deadline(options.time_limit),
+        tell=Ticker(),
+    )
     return sequence_schedule(found)
 
 
-def _signs(weights: str | None) -> bool:
-    """Say whether the weights of a sequence are to be nonnegative."""
-    if weights not in (None, "fmmc", "fdla"):
-        raise typer.BadParameter(
-            "a sequence has weights of its own: fmmc for none negative (the default), fdla for any sign",
-            param_hint="'--weights'",
-        )
-    return weights != "fdla"
-
-
 def _host_sequence(
-    limits: Limits, options: LearnOptions, network: Network, message_bytes: str | None, deadline: float
+    limits: Limits, options: LearnOptions, network: Network, message_bytes: str, time_limit: float | None
 ) -> LearnedSequence:
     from topokit.learned import host_sequence
 
-    assert message_bytes is not None
     return host_sequence(
         network,
         message_bytes,
         degree=options.max_degree,
         allowed=limits.pairs,
-        nonnegative=_signs(options.weights),
+        nonnegative=options.weights != "fdla",
         seed=options.seed,
-        deadline=deadline,
+        deadline=_deadline(time_limit),
         tell=Ticker(),
     )
 
 
-def _on_network(limits: Limits, options: LearnOptions, network: Network, message_bytes: str, workers: int) -> Schedule:
+def _on_network(limits: Limits, options: LearnOptions, network: Network, message_bytes: str) -> Schedule:
     """Search for one graph and for a sequence of rounds, and take what agrees sooner."""
-    import math
-    import time
-
     from topokit.learned import graph_schedule, learn_on_network, sequence_schedule
     from topokit.network import consensus_seconds
 
-    half = None if options.time_limit is None else options.time_limit * SEQUENCE_SHARE
-    graph = learn_on_network(
-        network, message_bytes, limits, seed=options.seed, time_limit=half, workers=workers, progress=Ticker()
-    )
-    one = graph_schedule(graph, options.weights)
     # What limits the edges of one graph means nothing to rounds that differ, nor do most weights.
     fixed = any(value is not None for value in (options.edges, options.min_edges, options.host_edges))
-    if graph.graph.stopped == "interrupt" or fixed or options.weights not in (None, "fmmc", "fdla"):
+    alone = fixed or options.weights not in (None, *SEQUENCE_WEIGHTS)
+    share = None if options.time_limit is None else options.time_limit * (1.0 if alone else SEQUENCE_SHARE)
+    workers = _workers(limits.nodes, options)
+    graph = learn_on_network(
+        network, message_bytes, limits, seed=options.seed, time_limit=share, workers=workers, progress=Ticker()
+    )
+    one = graph_schedule(graph, options.weights)
+    if alone or graph.graph.stopped == "interrupt":
         return one
     try:
-        deadline = math.inf if half is None else time.monotonic() + half
-        sequence = _host_sequence(limits, options, network, message_bytes, deadline)
+        sequence = _host_sequence(limits, options, network, message_bytes, share)
     except InputError as error:
         out.note(f"no sequence of rounds: {error}")
         return one
+    except KeyboardInterrupt:
+        return graph_schedule(replace(graph, graph=replace(graph.graph, stopped="interrupt")), options.weights)
     assert sequence.seconds is not None
     seconds = consensus_seconds(one, network, message_bytes).worst_seconds or math.inf
     out.note(f"one graph: {seconds:.4g} s to shrink errors 1000 times; a sequence of rounds: {sequence.seconds:.4g} s")
     return sequence_schedule(sequence) if sequence.seconds < seconds else one
 
 
-def placed(schedule: Schedule, network: Network, message_bytes: str, time_limit: float | None, seed: int) -> Schedule:
-    """Give a schedule with its nodes numbered such that its rounds take the least time on a network."""
-    import math
-    import time
+def _deadline(time_limit: float | None) -> float:
+    return math.inf if time_limit is None else time.monotonic() + time_limit
 
+
+def placed(
+    schedule: Schedule, network: Network, message_bytes: str, time_limit: float | None, seed: int
+) -> tuple[Schedule, bool]:
+    """Give a schedule with its nodes numbered such that its rounds take the least time on a network.
+
+    Also whether Ctrl-C cut the search short.
+    """
     from topokit.learned import place
 
-    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-    found = place(schedule, network, message_bytes, seed=seed, deadline=deadline, tell=Ticker())
+    found = place(schedule, network, message_bytes, seed=seed, deadline=_deadline(time_limit), tell=Ticker())
     out.note(found.sentence())
-    return found.relabelled(schedule)
+    return found.relabelled(schedule), found.stopped == "interrupt"

@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["list_names"]
 
+OTHER_OBJECTIVES = {
+    "fmmc": "the smallest SLEM of nonnegative symmetric weights on the graph",
+    "fdla": "the smallest SLEM of all symmetric weights on the graph; weights may be negative",
+    "seconds": "predicted seconds until errors have shrunk 1000 times on a network; rounds may differ",
+}
+
 
 class What(StrEnum):
     """What can be listed."""
 
     topologies = "topologies"
     weights = "weights"
+    objectives = "objectives"
     algorithms = "algorithms"
     compressors = "compressors"
     datasets = "datasets"
@@ -42,16 +49,17 @@ def list_names(
 ) -> None:
     """List what can be named.
 
-    Topologies, weights, algorithms, compressors, datasets and models. Of topologies: the numbers of nodes n for which
-    each exists (peers is the most neighbours of a node in a round, where a topology leaves the choice), its degree, its
-    period, when a period averages exactly, whether messages go one way, and its source. With a name, everything about
-    one.
+    Topologies, weights, objectives of `topokit design --learn`, algorithms, compressors, datasets and models. Of
+    topologies: the numbers of nodes n for which each exists (peers is the most neighbours of a node in a round, where a
+    topology leaves the choice), its degree, its period, when a period averages exactly, whether messages go one way,
+    and its source. With a name, everything about one.
 
     \b
     Examples:
       topokit list topologies
       topokit list topologies base
       topokit list weights --json
+      topokit list objectives
       topokit list algorithms
       topokit list compressors
 
@@ -146,6 +154,8 @@ def _entries(what: What) -> list[dict[str, Any]]:
         return _topologies()
     if what is What.weights:
         return _weights()
+    if what is What.objectives:
+        return _objectives()
     if what is What.algorithms:
         return _algorithms()
     from topokit_trainer import catalog
@@ -189,6 +199,13 @@ def _weights() -> list[dict[str, Any]]:
         {"name": entry.name, "summary": entry.summary, "exact": entry.exact, "source": entry.source}
         for entry in weightings().values()
     ]
+
+
+def _objectives() -> list[dict[str, Any]]:
+    from topokit.learned.objectives import SPECTRAL
+
+    summaries = {name: objective.summary for name, objective in SPECTRAL.items()} | OTHER_OBJECTIVES
+    return [{"name": name, "summary": summary} for name, summary in summaries.items()]
 
 
 def _algorithms() -> list[dict[str, Any]]:

@@ -31,11 +31,12 @@ def weight_options(
         "--max-weight": max_weight is not None,
         "--no-self-loops": no_self_loops,
     }
-    if weights is None or weights not in weightings() or weightings()[weights].optimise is None:
+    if weights is None or weightings()[weights].optimise is None:
         for option, present in given.items():
             if present:
+                searches = ", or `topokit design` with --learn or --place" if option == "--time-limit" else ""
                 raise typer.BadParameter(
-                    "it is for optimal weights: --weights fdla, fmmc or auto", param_hint=f"'{option}'"
+                    f"it is for optimal weights: --weights fdla, fmmc or auto{searches}", param_hint=f"'{option}'"
                 )
         return {}
     if width is not None and not 0 < width < 1:

@@ -100,7 +100,7 @@ def test_ctrl_c_keeps_the_best_so_far_and_says_so(run, karate, monkeypatch):
         if len(ticks) == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(topokit_cli.weight_options._Ticker, "__call__", interrupt)
+    monkeypatch.setattr(topokit_cli.weight_options.Ticker, "__call__", interrupt)
     outcome = run("design", *KARATE, "--weights", "fmmc", "-o", "s.json")
     assert outcome.status == 130
     stored = Schedule.load("s.json").provenance["optimality"]
@@ -176,7 +176,7 @@ def test_compare_takes_the_options_of_optimal_weights(run, monkeypatch):
     def interrupt(self, progress):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(topokit_cli.weight_options._Ticker, "__call__", interrupt)
+    monkeypatch.setattr(topokit_cli.weight_options.Ticker, "__call__", interrupt)
     assert run("compare", "grid", "--nodes", 16, "--weights", "fmmc").status == 130
 
 

@@ -20,13 +20,16 @@ from statistics import stdev
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.utils.data import TensorDataset
 
+from topokit.adjacency import adjacency_of_edges
 from topokit.designer import design, design_graph
 from topokit.errors import InputError
+from topokit.matrix import IntArray
 from topokit.schedule import Schedule
 from topokit_trainer import Data, TrainConfig, train
 from topokit_trainer.data import digits, mnist
@@ -57,9 +60,9 @@ KEPT_TOO = (
 class Run:
     """One training run on virtual nodes.
 
-    `topology` with `parameters` and `weights` names the schedule; `ring-at-limit` is made here. `start` counts the
-    central iterations, in batches of 8 at a learning rate of 4e-4, that all nodes begin with; `decay` names the
-    iterations after which the learning rate falls to a tenth. Of the test set every `test_every`-th image is used.
+    `topology` with `parameters` and `weights` names the schedule; `ring-at-limit` and `edges` are made here. `start`
+    counts the central iterations, in batches of 8 at a learning rate of 4e-4, that all nodes begin with; `decay` names
+    the iterations after which the learning rate falls to a tenth. Of the test set every `test_every`-th image is used.
     `options` are further fields of the configuration, or other values for those that `perform` sets.
     """
 
@@ -182,12 +185,20 @@ def centrally_trained(data: Data, hidden: int, seed: int, iterations: int) -> di
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
+def edges_in(text: str) -> IntArray:
+    """Give the edges that a record tells as ``0-1 0-3``, shape (m, 2)."""
+    return np.array([[int(end) for end in edge.split("-")] for edge in text.split()], dtype=np.int64)
+
+
 def schedule_of(run: Run) -> Schedule:
     if run.topology == "ring-at-limit":
         # D2 needs eigenvalues above -1/3, where a ring of an even number of nodes with thirds stands: this is -0.33332.
         ring = nx.cycle_graph(run.nodes)
         nx.set_edge_attributes(ring, 0.33333, "weight")
         return design_graph(ring, "given", name=run.topology)
+    if run.topology == "edges":
+        edges = edges_in(run.parameters["edges"])
+        return design_graph(adjacency_of_edges(run.nodes, edges), run.weights, name=run.topology)
     return design(run.topology, run.nodes, weights=run.weights, seed=run.seed, **run.parameters)
 
 

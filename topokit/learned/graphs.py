@@ -26,13 +26,14 @@ from topokit.learned.starts import random_start
 from topokit.learned.structured.search import structured_search
 from topokit.matrix import IntArray
 from topokit.optimal.progress import News, Tell
+from topokit.words import count
 
 __all__ = ["OBJECTIVES", "LearnedGraph", "learn"]
 
 OBJECTIVES = (*SPECTRAL, "fmmc", "fdla")
 ROUNDING = 2e-6  # relative: how near to a bound counts as meeting it
 # Searches that are made if no time limit says how many, up to so many nodes.
-SEARCHES = ((12, 48), (32, 16), (64, 8), (256, 4), (sys.maxsize, 2))
+SEARCHES = ((5, 16), (12, 48), (32, 16), (64, 8), (256, 4), (sys.maxsize, 2))
 CYCLES = 2  # without a better graph, after which a search ends
 FEWER = ("laplacian", "eigenratio", "mixing-time", "metropolis-hastings")  # objectives that an edge more can spoil
 LARGE = 1500  # nodes above which structured graphs are not refined: a step takes seconds
@@ -99,7 +100,7 @@ class LearnedGraph:
         """Say in a line what it is, and how near to the best that is possible."""
         low, high = int(self.degree.min()), int(self.degree.max())
         degrees = f"{low}-regular" if low == high else f"degrees {low} to {high}"
-        text = f"{self.objective} {self.value:.6g} by {self.method}; {len(self.edges)} edges, {degrees}; "
+        text = f"{self.objective} {self.value:.6g} by {self.method}; {count(len(self.edges), 'edge')}, {degrees}; "
         if self.stopped == "bound":
             return text + f"no {self._class()} is better ({self.bound_name})"
         if math.isfinite(self.bound) and self.bound_name != "trivial":
@@ -200,9 +201,9 @@ def learn(
     """
     begin = time.monotonic()
     kind = _objective(objective)
-    for what, number, least in (("workers", workers, 1), ("searches", searches, 1)):
-        if number is not None and number < least:
-            raise InputError(f"{what} must be at least {least}, got {number}")
+    for what, given in (("workers", workers), ("searches", searches)):
+        if given is not None and given < 1:
+            raise InputError(f"{what} must be at least 1, got {given}")
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"the time limit must be a positive number of seconds, got {time_limit}")
     limits.require()
@@ -214,14 +215,14 @@ def learn(
         regular=limits.regular is not None,
     )
     at_most = bound.cost + ROUNDING * max(1e-3, abs(bound.cost))
-    count = searches or (10**9 if time_limit is not None else _usual(limits.nodes))
+    number = searches or (10**9 if time_limit is not None else _usual(limits.nodes))
     if limits.nodes > MOST:
         if (limits.regular or 0) < 2 or not structured or isinstance(kind, OptimalSlem):
             raise InputError(
                 f"above {MOST:,} nodes only regular graphs with structure are searched, by the ends of their spectra: "
                 f"give one limit on all degrees (times the nodes an even number), and no optimal weights"
             )
-        count = 1
+        number = 1
     task = _Searches(limits, objective, seed, structured)
 
     def report(found: Found) -> None:
@@ -229,11 +230,21 @@ def learn(
         if on_better is not None:
             on_better(seconds, value)
         if progress is not None:
-            progress(News(seconds, _news(objective, value, kind, bound, limits, found)))
+            progress(News(seconds, news(found)))
+
+    def news(found: Found) -> str:
+        return _news(objective, kind.value(found.cost), kind, bound, limits, found)
 
     deadline = math.inf if time_limit is None else begin + time_limit
     best, stopped = run_searches(
-        task, count, report=report, at_most=at_most, deadline=deadline, workers=workers, order=limits.nodes
+        task,
+        number,
+        report=report,
+        ended=lambda found: progress and progress(News(time.monotonic() - begin, news(found))),
+        at_most=at_most,
+        deadline=deadline,
+        workers=workers,
+        order=limits.nodes,
     )
     if best is None:
         raise InputError(f"no graph was found within {time_limit:g} s: allow more time")
@@ -270,8 +281,7 @@ class _Searches:
         objective = _objective(self.objective)
         rng = np.random.default_rng([self.seed, number])
         structured = number == 0 and self.structured and (self.limits.regular or 0) > 1
-        if structured:
-            self._structured(objective, rng, deadline, report)
+        if structured and self._structured(objective, rng, deadline, report):
             return
         limits = self._fewer(rng) if number % 2 and not self.limits.regular else self.limits
         try:
@@ -294,7 +304,8 @@ class _Searches:
         edges = max(fewest, most - int(rng.geometric(0.5)))
         return replace(self.limits, edges=edges, min_edges=edges)
 
-    def _structured(self, objective: Objective, rng: np.random.Generator, deadline: float, report: Report) -> None:
+    def _structured(self, objective: Objective, rng: np.random.Generator, deadline: float, report: Report) -> bool:
+        """Search structured graphs, and refine the best; say whether there was one in time."""
         n, degree = self.limits.nodes, self.limits.regular
         assert degree is not None
         scale = 1.0 / (1 + degree) if objective.weights == "metropolis-hastings" else 1.0
@@ -302,7 +313,7 @@ class _Searches:
         by_ends = SPECTRAL["laplacian"]() if isinstance(objective, OptimalSlem) else objective
 
         def cost(low: float, high: float) -> float:
-            return by_ends.of_ends(low * scale, high * scale)
+            return by_ends.of_ends(low * scale, high * scale) if low > 0 else math.inf
 
         share = deadline
         if math.isfinite(deadline):
@@ -320,7 +331,7 @@ class _Searches:
             ),
         )
         if found is None:
-            return
+            return n > MOST
         state = State(n, found.edges)
         if by_ends is not objective:
             values = np.linalg.eigvalsh(laplacian_of(state, objective.edge_weights(state)))
@@ -328,6 +339,8 @@ class _Searches:
             report(Found(0, own, (found.edges, found.family, found.parameters)))
         else:
             own = found.cost
+        if found.stopped == "interrupt":
+            raise KeyboardInterrupt
 
         def better(trail: Trail) -> None:
             if trail.cost < own:
@@ -337,6 +350,7 @@ class _Searches:
             local_search(
                 objective, state, self.limits, rng, cycles=1, wide=2 * NARROW, deadline=deadline, on_better=better
             )
+        return True
 
 
 def _objective(name: str) -> Objective:
@@ -348,7 +362,7 @@ def _objective(name: str) -> Objective:
 
 
 def _usual(nodes: int) -> int:
-    return next(count for most, count in SEARCHES if nodes <= most)
+    return next(usual for most, usual in SEARCHES if nodes <= most)
 
 
 def _news(objective: str, value: float, kind: Objective, bound: Bound, limits: Limits, found: Found) -> str:

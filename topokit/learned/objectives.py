@@ -120,7 +120,7 @@ class MixingTime(LaplacianSlem):
 
     def of_ends(self, low: float, high: float) -> float:
         """Give the cost."""
-        return (high + low) ** 2 / (4 * high * low)
+        return (high + low) ** 2 / (4 * high * low) if low > 0 else math.inf
 
 
 class Eigenratio(LaplacianSlem):
@@ -137,7 +137,7 @@ class Eigenratio(LaplacianSlem):
 
     def of_ends(self, low: float, high: float) -> float:
         """Give the cost."""
-        return high / low
+        return high / low if low > 0 else math.inf
 
 
 class Fiedler(Objective):

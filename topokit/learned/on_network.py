@@ -129,7 +129,7 @@ def learn_on_network(
     clock = RoundClock(network, size)
     levels = list(_levels(network, clock, size, own))
     if not levels:
-        Limits.of_network(network, allowed=own.pairs).require()
+        replace(own, allowed=own.pairs & clock.linked).require()
         raise GraphError("no connected graph meets the limits on any round: relax them")
     best: NetworkGraph | None = None
     stopped: Stopped = "end"

@@ -70,6 +70,7 @@ class _Board:
     count: int
     at_most: float
     report: Report
+    ended: Report
     best: Found | None = None
 
     def take(self, found: Found) -> None:
@@ -84,12 +85,18 @@ class _Board:
             self.best = found
             self.report(found)
 
+    def end(self) -> None:
+        """Hear that a search is over."""
+        if self.best is not None:
+            self.ended(self.best)
+
 
 def run_searches(
     search: Search,
     count: int,
     *,
     report: Report,
+    ended: Report = lambda found: None,
     at_most: float = -math.inf,
     deadline: float = math.inf,
     workers: int = 1,
@@ -104,6 +111,8 @@ def run_searches(
     count : int
     report : callable
         Hears of every graph that is better than all before.
+    ended : callable
+        Hears of the best graph so far whenever a search is over.
     at_most : float
         A cost at which the search is over.
     deadline : float
@@ -124,13 +133,15 @@ def run_searches(
     KeyboardInterrupt
         If Ctrl-C comes before any graph was found.
     """
-    board = _Board(count, at_most, report)
+    board = _Board(count, at_most, report, ended)
     try:
         with few_threads(order):
             if workers == 1:
                 _alone(search, board, deadline)
             else:
                 _together(search, board, deadline, min(workers, count), order)
+                if board.best is None:  # time was up before the processes had started
+                    _alone(search, board, deadline)
     except KeyboardInterrupt:
         if board.best is None:
             raise
@@ -144,6 +155,7 @@ def _alone(search: Search, board: _Board, deadline: float) -> None:
     number = 0
     while number < board.count and (number == 0 or time.monotonic() < deadline):
         search.run(number, deadline, board.take)
+        board.end()
         number += 1
 
 
@@ -158,8 +170,13 @@ def _together(search: Search, board: _Board, deadline: float, workers: int, orde
         context.Process(target=_work, args=(search, numbers, last, answers, left, order), daemon=True)
         for _ in range(workers)
     ]
-    for process in processes:
-        process.start()
+    # What they inherit keeps Ctrl-C from them while they start; the process that waits keeps what was found.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for process in processes:
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         working = workers
         while working and time.monotonic() < deadline + GRACE:
@@ -174,6 +191,8 @@ def _together(search: Search, board: _Board, deadline: float, workers: int, orde
                 raise answer
             if answer is None:
                 working -= 1
+            elif isinstance(answer, int):
+                board.end()
             else:
                 board.take(answer)
                 last.value = board.count
@@ -186,7 +205,7 @@ def _together(search: Search, board: _Board, deadline: float, workers: int, orde
 
 def _work(search: Search, numbers: Any, last: Any, answers: Any, left: float, order: int) -> None:
     """Take the next number, again and again."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits keeps what was found
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     deadline = time.monotonic() + left
     try:
         with few_threads(order):
@@ -197,6 +216,7 @@ def _work(search: Search, numbers: Any, last: Any, answers: Any, left: float, or
                 if number >= last.value or (number > 0 and time.monotonic() > deadline):
                     break
                 search.run(number, deadline, answers.put)
+                answers.put(number)
         answers.put(None)
     except TopokitError as error:
         answers.put(error)

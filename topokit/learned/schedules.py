@@ -45,7 +45,7 @@ def graph_schedule(
     graph = found.graph if isinstance(found, NetworkGraph) else found
     schedule = design_graph(graph.adjacency, weights or found.weights, weight_options=weight_options, name=name)
     said = graph.provenance()
-    if isinstance(found, NetworkGraph):
+    if isinstance(found, NetworkGraph) and weights in (None, found.weights):
         said |= {"objective": "seconds", "value": found.seconds, "summary": found.sentence()}
         said = {key: value for key, value in said.items() if not key.startswith("bound")}
     return _with_search(schedule, said)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from topokit.adjacency import adjacency_of_edges
 from topokit.errors import InputError
-from topokit.learned.sequences.host_sequences import HOST_STEPS, host_sequence
+from topokit.learned.sequences.host_sequences import HOST_STEPS, STANDSTILL, host_sequence
 from topokit.learned.sequences.learned_sequence import LearnedSequence, sequence_seconds
 from topokit.learned.sequences.search import STEPS, SequenceSearch
 from topokit.network.cost import require_nodes
@@ -148,6 +148,8 @@ def learn_sequence(
                 raise
     assert search.best is not None
     found = replace(search.best, stopped=stopped, evaluations=search.evaluations)
+    if stopped in ("time", "interrupt") and not found.exact and found.contraction > 1 - STANDSTILL:
+        raise InputError("no sequence whose rounds connect all nodes was found: allow more time, or more rounds")
     if network is None:
         return found
     seconds = sequence_seconds(found.rounds, network, hosted)
