@@ -334,7 +334,7 @@ def test_ctrl_c_before_there_is_a_graph_writes_nothing(run, tmp_path, monkeypatc
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("topokit.learned.graphs.random_start", interrupt)
+    monkeypatch.setattr("topokit.learned.graph_searches.random_start", interrupt)
     outcome = run("design", "--learn", "-n", 8, "--edges", 9, "-o", "s.json")
     assert (outcome.status, outcome.stderr) == (130, "error: interrupted\n")
     assert not (tmp_path / "s.json").exists()

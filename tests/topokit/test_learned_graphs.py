@@ -271,15 +271,15 @@ def test_an_interrupt_before_any_graph_is_raised_on(monkeypatch):
     def interrupt(limits, rng):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("topokit.learned.graphs.random_start", interrupt)
+    monkeypatch.setattr("topokit.learned.graph_searches.random_start", interrupt)
     with pytest.raises(KeyboardInterrupt):
         learn(Limits(6, edges=7))
 
 
 def test_a_start_that_is_not_found_later_costs_nothing(monkeypatch):
-    from topokit.learned import graphs
+    from topokit.learned import graph_searches
 
-    starts = iter([graphs.random_start, None])
+    starts = iter([graph_searches.random_start, None])
 
     def sometimes(limits, rng):
         draw = next(starts, None)
@@ -287,7 +287,7 @@ def test_a_start_that_is_not_found_later_costs_nothing(monkeypatch):
             raise GraphError("none was found")
         return draw(limits, rng)
 
-    monkeypatch.setattr("topokit.learned.graphs.random_start", sometimes)
+    monkeypatch.setattr("topokit.learned.graph_searches.random_start", sometimes)
     assert learn(Limits(6, edges=7), searches=3).search == 0
     with pytest.raises(GraphError, match="none was found"):
         learn(Limits(6, edges=7), searches=3)

@@ -2,6 +2,7 @@
 
 =====================  =================================================================================================
 `graphs`               from limits and an objective to a graph: structured graphs, local searches, and what bounds them
+`graph_searches`       what single searches do
 `limits`               degrees, edges, pairs that may be joined, edges that leave a host
 `objectives`           what is minimised; `optimal_objective` where the weights are optimal ones
 `local_search`         moves behind a barrier

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from topokit.learned.barrier import Barrier
 from topokit.learned.limits import Limits
@@ -30,6 +31,7 @@ COOLER = 16  # nodes from which on a cycle begins less hot
 CYCLE = 60  # looks at the spectrum in a cycle, for small graphs
 MOST_MOVES = 6000  # of each kind that are weighed in a step
 WEIGHTED = 400  # the same where the weights of other edges change, too
+LOOKED_AT = 20  # of these, until one leaves the graph connected
 BETTER = 1e-9  # relative: what counts as an improvement
 STEPS = 48  # nodes for each step between two looks at the spectrum
 
@@ -144,14 +146,22 @@ def _step(
     gains = barrier.gains(moves) if changes is None else barrier.weighted_gains(*changes)
     if not gains.size:
         return None
-    k = int((gains + temperature * rng.gumbel(size=gains.size)).argmax())
-    if gains[k] == -math.inf:
-        return None
+    noisy = gains + temperature * rng.gumbel(size=gains.size)
     if changes is None:
+        k = int(noisy.argmax())
+        if gains[k] == -math.inf:
+            return None
         barrier.apply(moves, k)
-    else:
-        barrier.apply_weighted(changes[0][k], changes[1][k])
-    return state.after(moves, k)
+        return state.after(moves, k)
+    for k in np.argsort(-noisy, kind="stable")[:LOOKED_AT].tolist():
+        if gains[k] == -math.inf:
+            return None
+        after = state.after(moves, k)
+        # A determinant keeps its sign where two eigenvalues pass the level, as when a piece comes off.
+        if connected_components(after.adjacency, directed=False)[0] == 1:
+            barrier.apply_weighted(changes[0][k], changes[1][k])
+            return after
+    return None
 
 
 def _no_moves() -> Moves:
