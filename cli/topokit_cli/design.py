@@ -191,8 +191,8 @@ def design(
       topokit design --graph cluster.csv --weights laplacian -o schedule.json
       topokit design --graph cluster.csv --weights fdla --time-limit 60 -o schedule.json
       topokit design --graph cluster.csv --weights fmmc --model-size 100MB --bandwidth 1Gbit/s -o schedule.json
-      topokit design --learn --nodes 16 --max-degree 4 -o learned.json
-      topokit design --learn --graph cluster.csv --edges 8 --objective fmmc -o learned.json
+      topokit design --learn --nodes 10 --max-degree 3 -o learned.json
+      topokit design --learn --graph cluster.csv --edges 8 -o learned.json
       topokit design --learn --nodes 6 --period auto -o sequence.json
       topokit design --learn --nodes 8 --model-size 10MB --bandwidth 1Gbit/s --nodes-per-host 4 -o hosts.json
       topokit design -t ring --nodes 8 --model-size 10MB --bandwidth 1Gbit/s --nodes-per-host 4 --place -o ring.json

@@ -27,6 +27,7 @@ needs_namespaces = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_namespaces
 @pytest.mark.dist
 @pytest.mark.timeout(120)
@@ -80,6 +81,7 @@ def test_links_are_those_of_the_slower_card():
     assert [host.send for host in network.hosts] == pytest.approx([9.5e6, 4.75e6, 2.375e6])
 
 
+@pytest.mark.slow
 def test_predicted_seconds_of_the_designed_schedule_are_the_least():
     size = 1_000_000
     network = links_of(Case((200.0, 100.0, 25.0), ranks=4), Inside(4e8, 5e-3))

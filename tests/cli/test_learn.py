@@ -127,6 +127,7 @@ def test_few_edges_leave_a_host(run):
     assert sum((u < 4) != (v < 4) for u, v in edges_of(schedule)) in (1, 2)
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_file(run, tmp_path):
     files = {}
     for name, workers in {"one": 1, "two": 2}.items():
@@ -255,6 +256,7 @@ def test_time_limits_are_kept(run, options):
     assert run("analyze", "learned.json").status == 0
 
 
+@pytest.mark.slow
 def test_training_takes_learned_graphs_and_sequences(run):
     options = ["--steps", "4", "--batch-size", "4", "--eval-every", "4", "--device", "cpu", "--gradients", "loop"]
     for limits in (["--max-degree", 2], ["--period", "auto"]):
@@ -279,7 +281,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_the_best_so_far(command, tmp_path, workers):
     def default_interrupt():  # tests may run where it is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -40,6 +40,7 @@ def small(tmp_path_factory):
     return Results(path)
 
 
+@pytest.mark.slow
 def test_tables_and_picture_of_small_runs(small):
     made = tables(small, [0], SMALL)
     page = PAGE.read_text()
@@ -52,6 +53,7 @@ def test_tables_and_picture_of_small_runs(small):
     assert set(reproduce_learned.figures(small, [0], SMALL)) == {"learned-accuracy.png"}
 
 
+@pytest.mark.slow
 def test_nothing_is_done_twice(small, monkeypatch):
     monkeypatch.setattr("learned_graphs.learn", None)
     before = small.path.read_text()
@@ -60,6 +62,7 @@ def test_nothing_is_done_twice(small, monkeypatch):
     assert small.path.read_text() == before
 
 
+@pytest.mark.slow
 def test_graphs_keep_the_limits(small):
     graphs = Graphs(small.path)
     for case in SMALL.cases:
@@ -90,6 +93,7 @@ def test_speed_of_a_ring():
     assert speed_of(ring, 8, LAPLACIAN).worst == int(np.ceil(np.log(1000) / -np.log((high - low) / (high + low))))
 
 
+@pytest.mark.slow
 def test_runs_are_on_their_edges(small):
     for case, method, run in planned(Graphs(small.path), [0], SMALL):
         matrix = schedule_of(run).rule.rounds[0].to_dense()

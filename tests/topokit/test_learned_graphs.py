@@ -65,7 +65,7 @@ def test_searches_one_after_the_other(costs, at_most):
     ("costs", "seconds", "at_most"),
     [
         # The second search meets the bound at once, the first one later and not as well: the first counts.
-        (((5.0, 2.0), (1.0,), (0.5,)), (1.0, 0.0, 0.0), 2.0),
+        pytest.param(((5.0, 2.0), (1.0,), (0.5,)), (1.0, 0.0, 0.0), 2.0, marks=pytest.mark.slow),
         # A later search is best while it lasts, and does not count once an earlier one has met the bound.
         (((9.0,), (8.0, 1.5), (3.0, 2.0), (0.1,)), (0.4, 0.4, 0.0, 0.6), 2.0),
         # Equal costs: the first search, although it is slow.
@@ -83,6 +83,7 @@ def test_two_processes_find_what_one_finds(costs, seconds, at_most):
 
 
 @pytest.mark.dist
+@pytest.mark.slow
 def test_many_searches_on_three_processes():
     expected = run_searches(Random(0), 25, report=no_report, at_most=2.0)
     assert run_searches(Random(0), 25, report=no_report, at_most=2.0, workers=3) == expected
@@ -98,6 +99,7 @@ def test_costs_that_differ_by_rounding_are_equal():
 
 
 @pytest.mark.dist
+@pytest.mark.slow
 def test_errors_of_processes_arrive():
     with pytest.raises(GraphError, match="there is none"):
         run_searches(Unmet(0), 2, report=no_report)
@@ -186,8 +188,8 @@ def test_the_value_is_that_of_the_graph(objective, limits):
     [
         (Limits(12, max_degree=3), "laplacian"),
         (Limits(11, edges=16), "fiedler"),
-        (Limits(9, edges=12), "metropolis-hastings"),
-        (Limits(7, edges=8), "fdla"),
+        pytest.param(Limits(9, edges=12), "metropolis-hastings", marks=pytest.mark.slow),
+        pytest.param(Limits(7, edges=8), "fdla", marks=pytest.mark.slow),
     ],
 )
 def test_the_same_seed_gives_the_same_graph(limits, objective):
@@ -224,7 +226,7 @@ def test_news_come_in_order_and_get_better():
     assert list(values) == sorted(set(values), reverse=True)
     assert all(a - b > 1e-12 for a, b in itertools.pairwise(values))
     assert values[-1] == found.value
-    assert len(news) == len(better)
+    assert len(news) == len(better) + 4  # at the end of every search, too
     assert [said.seconds for said in news] == sorted(said.seconds for said in news)
     assert f"laplacian {found.value:.6g}" in news[-1].text
     assert "no regular graph beyond" in news[-1].text
@@ -401,6 +403,7 @@ def learn_clock(network, edges):
     return round_seconds(W, network, 1e6).seconds
 
 
+@pytest.mark.slow
 def test_limits_on_a_network_hold_too():
     network = eight_with_a_slow_card()
     for limits in (Limits(8, max_degree=2), Limits(8, edges=8), Limits(8, max_degree=[1] + [4] * 7)):
@@ -454,7 +457,10 @@ def test_a_bound_on_a_round_is_none_on_the_seconds():
 # Schedules
 
 
-@pytest.mark.parametrize("objective", ["laplacian", "metropolis-hastings", "fmmc", "fiedler"])
+@pytest.mark.parametrize(
+    "objective",
+    ["laplacian", "fiedler", *(pytest.param(name, marks=pytest.mark.slow) for name in ("metropolis-hastings", "fmmc"))],
+)
 def test_schedules_say_how_they_were_found(objective, tmp_path):
     found = learn(Limits(8, max_degree=3), objective, searches=2, seed=5)
     schedule = graph_schedule(found)
