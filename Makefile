@@ -34,7 +34,7 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/bench_virtual.py
 	$(BIN)/python tests/benchmarks/bench_proofs.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_packing.py
-	$(BIN)/pytest -m slow tests/benchmarks tests/trainer tests/topokit
+	$(BIN)/pytest -m slow tests/benchmarks tests/trainer tests/topokit tests/cli
 
 # Virtual nodes and mixing on one GPU, and the tests that need one; `make bench-gpu DEVICE=cpu` tries it without.
 DEVICE ?= cuda

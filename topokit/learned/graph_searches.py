@@ -23,7 +23,7 @@ __all__ = ["MOST", "OBJECTIVES", "GraphSearches", "objective_of"]
 
 OBJECTIVES = (*SPECTRAL, "fmmc", "fdla")
 CYCLES = 2  # without a better graph, after which a search ends
-FEWER = ("laplacian", "eigenratio", "mixing-time", "metropolis-hastings")  # objectives that an edge more can spoil
+FEWER = ("laplacian", "eigenratio", "mixing-time")  # objectives that an edge more can spoil
 LARGE = 1500  # nodes above which structured graphs are not refined: a step takes seconds
 MOST = 4000  # nodes of local searches, which handle dense matrices
 STRUCTURED_SHARE = 0.4  # of the time that the search for structured graphs may take
