@@ -76,7 +76,7 @@ def learned(
     if on_network and options.max_degree == 1 and options.period is None:
         options = replace(options, period="auto", objective=None)  # pairs alone mix in rounds that differ
     one_graph = options.period is None and not on_network
-    _check(options, network, {} if one_graph else weight_options)
+    _check(options, network, weight_options, one_graph)
     try:
         limits = _limits(nodes, options, graph, network)
         if options.weights == "uniform" and limits.regular is None:
@@ -94,7 +94,7 @@ def learned(
     return schedule if graph is None else _with_names(schedule, graph)
 
 
-def _check(options: LearnOptions, network: Network | None, of_one_graph: dict[str, Any]) -> None:
+def _check(options: LearnOptions, network: Network | None, weight_options: dict[str, Any], one_graph: bool) -> None:
     """Refuse options that do not go together, before anything is searched."""
     from topokit.learned import OBJECTIVES
 
@@ -107,10 +107,15 @@ def _check(options: LearnOptions, network: Network | None, of_one_graph: dict[st
         )
     if options.weights == "given":
         raise typer.BadParameter("a learned graph carries no weights: name others", param_hint="'--weights'")
-    for name, option in (("width", "--width"), ("upper", "--max-weight"), ("self_loops", "--no-self-loops")):
-        if name in of_one_graph:
+    if "width" in weight_options and not one_graph:
+        raise typer.BadParameter(
+            "it is for the smallest SLEM of one graph, not for --period or seconds on a network",
+            param_hint="'--width'",
+        )
+    for name, option in (("upper", "--max-weight"), ("self_loops", "--no-self-loops")):
+        if name in weight_options:
             raise typer.BadParameter(
-                "it is for the smallest SLEM of one graph, not for --period or seconds on a network",
+                "the search knows nothing of such limits: leave it out",
                 param_hint=f"'{option}'",
             )
     if options.period is not None:
@@ -127,6 +132,7 @@ def _check_sequence(options: LearnOptions, network: Network | None) -> None:
         "--edges": options.edges,
         "--min-edges": options.min_edges,
         "--host-edges": options.host_edges,
+        "--workers": options.workers,
     }
     for option, value in given.items():
         if value is not None:
@@ -277,6 +283,9 @@ def _on_network(limits: Limits, options: LearnOptions, network: Network, message
         return one
     except KeyboardInterrupt:
         return graph_schedule(replace(graph, graph=replace(graph.graph, stopped="interrupt")), options.weights)
+    if sequence.stopped == "interrupt":
+        graph = replace(graph, graph=replace(graph.graph, stopped="interrupt"))
+        one = graph_schedule(graph, options.weights)
     assert sequence.seconds is not None
     seconds = consensus_seconds(one, network, message_bytes).worst_seconds or math.inf
     out.note(f"one graph: {seconds:.4g} s to shrink errors 1000 times; a sequence of rounds: {sequence.seconds:.4g} s")

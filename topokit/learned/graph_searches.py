@@ -37,6 +37,7 @@ class GraphSearches:
     objective: str
     seed: int
     structured: bool
+    at_most: float = -math.inf  # a cost that need not be beaten
 
     def run(self, number: int, deadline: float, report: Report) -> None:
         """Run one of them."""
@@ -56,7 +57,16 @@ class GraphSearches:
         def better(trail: Trail) -> None:
             report(Found(number, trail.cost, (trail.best.edges, "local search", None)))
 
-        local_search(objective, start, limits, rng, cycles=CYCLES, deadline=deadline, on_better=better)
+        local_search(
+            objective,
+            start,
+            limits,
+            rng,
+            cycles=CYCLES,
+            bound=self.at_most,
+            deadline=deadline,
+            on_better=better,
+        )
 
     def _fewer(self, rng: np.random.Generator) -> Limits:
         """Ask for a few edges less than there may be: that can be better, and moves hardly lead there."""
@@ -115,9 +125,17 @@ class GraphSearches:
             if trail.cost < own:
                 report(Found(0, trail.cost, (trail.best.edges, f"{found.family}, refined", None)))
 
-        if n <= LARGE and time.monotonic() < deadline:
+        if n <= LARGE and time.monotonic() < deadline and own > self.at_most:
             local_search(
-                objective, state, self.limits, rng, cycles=1, wide=2 * NARROW, deadline=deadline, on_better=better
+                objective,
+                state,
+                self.limits,
+                rng,
+                cycles=1,
+                wide=2 * NARROW,
+                bound=self.at_most,
+                deadline=deadline,
+                on_better=better,
             )
         return True
 

@@ -47,7 +47,7 @@ class LearnedGraph:
     value : float
         Of the objective; larger Fiedler values are better, of all else smaller ones are.
     bound : float
-        No graph within the limits is better (no regular one, where `regular` says so).
+        No graph within the limits is better; where `limits.regular` names a degree, no graph of that degree.
     bound_name : str
         Of the argument.
     method : str
@@ -56,7 +56,7 @@ class LearnedGraph:
         Number of the search that found it.
     seed : int
     stopped : {"end", "bound", "time", "interrupt"}
-        "bound" where the bound was met: no better graph exists.
+        "bound" where the bound was met.
     elapsed : float
         Seconds.
     structure : dict or None
@@ -98,7 +98,7 @@ class LearnedGraph:
             side = "above" if self.objective == "fiedler" else "below"
             text += f"no {self._class()} goes {side} {self.bound:.6g} ({self.bound_name})"
         else:
-            text += "no bound is known"
+            text = text.removesuffix("; ")
         cut = {"time": "; stopped when time was up", "interrupt": "; interrupted"}
         return text + cut.get(self.stopped, "")
 
@@ -214,7 +214,7 @@ def learn(
                 f"give one limit on all degrees (times the nodes an even number), and no optimal weights"
             )
         number = 1
-    task = GraphSearches(limits, objective, seed, structured)
+    task = GraphSearches(limits, objective, seed, structured, at_most)
 
     def report(found: Found) -> None:
         value, seconds = kind.value(found.cost), time.monotonic() - begin

@@ -141,6 +141,7 @@ def learn_on_network(
         try:
             searches = SEARCHES if left is None else None
             graph = learn(level, seed=seed, time_limit=left, searches=searches, workers=workers)
+            found = _weighed(graph, clock, own)
         except KeyboardInterrupt:
             if best is None:
                 raise
@@ -148,7 +149,6 @@ def learn_on_network(
             break
         except GraphError:  # too tight, though not for a simple reason
             continue
-        found = _weighed(graph, clock)
         if best is None or found.seconds < best.seconds:
             best = found
             if on_better is not None:
@@ -160,9 +160,7 @@ def learn_on_network(
             break
     if best is None:
         raise InputError("no connected graph was found within the limits and the time: relax one of them")
-    if stopped != "end" or best.graph.stopped == "bound":  # which bounds the SLEM within limits, not the seconds
-        best = replace(best, graph=replace(best.graph, stopped=stopped))
-    return best
+    return replace(best, graph=replace(best.graph, stopped=stopped))
 
 
 def _levels(network: Network, clock: RoundClock, size: float, own: Limits) -> Iterator[Limits]:
@@ -202,12 +200,16 @@ def _level(own: Limits, network: Network, carried: IntArray, pairs: BoolArray, s
     return limits
 
 
-def _weighed(graph: LearnedGraph, clock: RoundClock) -> NetworkGraph:
-    """Give the graph the weights that suit it, and its seconds."""
+def _weighed(graph: LearnedGraph, clock: RoundClock, own: Limits) -> NetworkGraph:
+    """Give the graph the weights that suit it, and its seconds; what bounds a SLEM within limits bounds no seconds."""
     if len(graph.edges) <= OPTIMAL:
-        reached, weights = optimal_weights(graph.adjacency, "fmmc", width=WIDTH).slem, "fmmc"
+        optimal = optimal_weights(graph.adjacency, "fmmc", width=WIDTH)
+        if optimal.stopped == "interrupt":
+            raise KeyboardInterrupt
+        reached, weights = optimal.slem, "fmmc"
     else:
         reached, weights = slem(laplacian_weights(graph.adjacency)), "laplacian"
     rounds = 1.0 if reached <= 1 / FACTOR else math.log(FACTOR) / -math.log(reached)
     seconds = clock.seconds(graph.edges)
+    graph = replace(graph, limits=own, bound=-math.inf, bound_name="trivial")
     return NetworkGraph(graph, weights, reached, seconds, rounds * seconds)

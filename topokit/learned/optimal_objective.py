@@ -55,6 +55,8 @@ class OptimalSlem(Objective):
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             found = optimal_weights(adjacency_of_edges(state.nodes, state.edges), self.kind, width=WIDTH)
+            if found.stopped == "interrupt":  # which it keeps to itself
+                raise KeyboardInterrupt
             self._known[key] = found.weights
         return self._known[key]
 

@@ -47,7 +47,6 @@ def graph_schedule(
     said = graph.provenance()
     if isinstance(found, NetworkGraph) and weights in (None, found.weights):
         said |= {"objective": "seconds", "value": found.seconds, "summary": found.sentence()}
-        said = {key: value for key, value in said.items() if not key.startswith("bound")}
     return _with_search(schedule, said)
 
 
