@@ -6,6 +6,7 @@ import math
 import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -261,35 +262,46 @@ def _host_sequence(
 
 
 def _on_network(limits: Limits, options: LearnOptions, network: Network, message_bytes: str) -> Schedule:
-    """Search for one graph and for a sequence of rounds, and take what agrees sooner."""
+    """Search for a sequence of rounds and for one graph, and take what agrees sooner."""
     from topokit.learned import graph_schedule, learn_on_network, sequence_schedule
-    from topokit.network import consensus_seconds
+    from topokit.network import allreduce_seconds, consensus_seconds
 
     # What limits the edges of one graph means nothing to rounds that differ, nor do most weights.
     fixed = any(value is not None for value in (options.edges, options.min_edges, options.host_edges))
     alone = fixed or options.weights not in (None, *SEQUENCE_WEIGHTS)
-    share = None if options.time_limit is None else options.time_limit * (1.0 if alone else SEQUENCE_SHARE)
+    begin, sequence = time.monotonic(), None
+    if alone:
+        out.note("limits on edges and such weights are for one graph: no sequence of rounds is tried")
+    else:
+        share = None if options.time_limit is None else options.time_limit * SEQUENCE_SHARE
+        try:
+            sequence = _host_sequence(limits, options, network, message_bytes, share)
+        except InputError as error:
+            out.note(f"no sequence of rounds: {error}")
+    if sequence is not None and sequence.stopped == "interrupt":
+        return sequence_schedule(sequence)
+    left = None if options.time_limit is None else max(0.1, options.time_limit - (time.monotonic() - begin))
     workers = _workers(limits.nodes, options)
-    graph = learn_on_network(
-        network, message_bytes, limits, seed=options.seed, time_limit=share, workers=workers, progress=Ticker()
-    )
-    one = graph_schedule(graph, options.weights)
-    if alone or graph.graph.stopped == "interrupt":
-        return one
     try:
-        sequence = _host_sequence(limits, options, network, message_bytes, share)
-    except InputError as error:
-        out.note(f"no sequence of rounds: {error}")
-        return one
+        graph = learn_on_network(
+            network, message_bytes, limits, seed=options.seed, time_limit=left, workers=workers, progress=Ticker()
+        )
     except KeyboardInterrupt:
-        return graph_schedule(replace(graph, graph=replace(graph.graph, stopped="interrupt")), options.weights)
-    if sequence.stopped == "interrupt":
-        graph = replace(graph, graph=replace(graph.graph, stopped="interrupt"))
-        one = graph_schedule(graph, options.weights)
-    assert sequence.seconds is not None
+        if sequence is None:
+            raise
+        return sequence_schedule(replace(sequence, stopped="interrupt"))
+    one = graph_schedule(graph, options.weights)
+    rounds = None if sequence is None else sequence.seconds
+    if sequence is None or rounds is None:
+        return one
+    if graph.graph.stopped == "interrupt":
+        sequence = replace(sequence, stopped="interrupt")
     seconds = consensus_seconds(one, network, message_bytes).worst_seconds or math.inf
-    out.note(f"one graph: {seconds:.4g} s to shrink errors 1000 times; a sequence of rounds: {sequence.seconds:.4g} s")
-    return sequence_schedule(sequence) if sequence.seconds < seconds else one
+    said = f"to shrink errors 1000 times: one graph {seconds:.4g} s, a sequence of rounds {rounds:.4g} s"
+    with suppress(InputError):  # where links are missing, there is none
+        said += f", a ring all-reduce {allreduce_seconds(network, message_bytes):.4g} s"
+    out.note(said)
+    return sequence_schedule(sequence) if rounds < seconds else one
 
 
 def _deadline(time_limit: float | None) -> float:

@@ -154,8 +154,8 @@ def test_a_sequence_keeps_to_the_peers_and_the_allowed_pairs(run, tmp_path):
 
 def test_on_a_network_the_fewest_seconds_decide(run):
     schedule, outcome = learn(run, "-n", 8, *HOSTS, "--time-limit", 2)
-    assert "one graph: " in outcome.stderr
-    assert "a sequence of rounds: " in outcome.stderr
+    assert "one graph" in outcome.stderr
+    assert "a sequence of rounds 0.16 s" in outcome.stderr
     assert schedule.claims.exact_averaging  # inside the hosts, between them, at most two vectors through a card
     assert schedule.provenance["search"]["seconds"] <= 0.161
     one, _ = learn(run, "-n", 8, *HOSTS, "--time-limit", 1, "--edges", 12)
@@ -336,11 +336,11 @@ def test_ctrl_c_before_there_is_a_graph_writes_nothing(run, tmp_path, monkeypatc
     assert not (tmp_path / "s.json").exists()
 
 
-def test_ctrl_c_while_a_sequence_is_searched_keeps_the_graph(run, monkeypatch):
+def test_ctrl_c_while_a_graph_is_searched_keeps_the_sequence(run, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("topokit.learned.host_sequence", interrupt)
+    monkeypatch.setattr("topokit.learned.learn_on_network", interrupt)
     outcome = run("design", "--learn", "-n", 8, *HOSTS, "--time-limit", 1, "-o", "s.json")
     assert outcome.status == 130
     assert Schedule.load("s.json").provenance["search"]["stopped"] == "interrupt"

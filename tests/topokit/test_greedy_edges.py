@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from topokit.errors import InputError
-from topokit.learned.growth import greedy
+from topokit.learned.growth import fiedler_bound, greedy
 from topokit.learned.growth.candidates import open_pairs, room_of_nodes
 from topokit.learned.growth.fiedler_bound import fiedler_upper_bound, value_of_certificate
 from topokit.learned.growth.greedy import greedy_edges
@@ -146,8 +146,8 @@ def test_any_certificate_is_a_bound():
 def test_the_bound_with_some_candidates_at_a_time(monkeypatch):
     edges = edges_of(grid(4, 6))
     whole = fiedler_upper_bound(edges, 24, 10, tolerance=1e-5)
-    monkeypatch.setattr("topokit.learned.growth.fiedler_bound.COLUMNS", 80)
-    monkeypatch.setattr("topokit.learned.growth.fiedler_bound.MORE", 30)
+    monkeypatch.setattr(fiedler_bound, "COLUMNS", 80)
+    monkeypatch.setattr(fiedler_bound, "MORE", 30)
     said = []
     parts = fiedler_upper_bound(edges, 24, 10, tolerance=1e-5, tell=said.append)
     assert parts.value == pytest.approx(whole.value, rel=2e-5)
@@ -291,6 +291,7 @@ def test_time_and_interrupts_keep_what_there_is(monkeypatch):
         ([[0, 1]], 1, 1, {}, "at least 2 nodes, got 1"),
         ([[0, 3]], 3, 1, {}, "an edge is 0-3"),
         ([[1, 1]], 3, 1, {}, "an edge is 1-1"),
+        ([[0, 1], [1, 2], [1, 0]], 3, 1, {}, "the edge 0-1 is given 2 times; expected each edge once"),
         ([[0, 1]], 3, -1, {}, "cannot be negative, got -1"),
         ([[0, 1]], 3, 1, {"allowed": [(0, 5)]}, "an allowed edge is 0-5"),
         ([[0, 1]], 3, 1, {"allowed": np.ones((2, 2), dtype=bool)}, "shape"),

@@ -306,8 +306,3 @@ def test_a_deadline_ends_the_search():
 def test_impossible_graphs(nodes, degree):
     with pytest.raises(GraphError, match="no connected"):
         structured_search(nodes, degree, slem)
-
-
-def test_impossible_effort():
-    with pytest.raises(InputError, match="effort 0"):
-        structured_search(10, 3, slem, effort=0)

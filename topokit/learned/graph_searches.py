@@ -44,6 +44,8 @@ class GraphSearches:
         objective = objective_of(self.objective)
         rng = np.random.default_rng([self.seed, number])
         structured = number == 0 and self.structured and (self.limits.regular or 0) > 1
+        if structured and self.limits.nodes <= MOST:
+            self._any(objective, rng, report)
         if structured and self._structured(objective, rng, deadline, report):
             return
         limits = self._fewer(rng) if number % 2 and not self.limits.regular else self.limits
@@ -67,6 +69,13 @@ class GraphSearches:
             deadline=deadline,
             on_better=better,
         )
+
+    def _any(self, objective: Objective, rng: np.random.Generator, report: Report) -> None:
+        """Report a random graph at once, so that there is one however soon the search has to end."""
+        state = random_start(self.limits, rng)
+        values = np.linalg.eigvalsh(laplacian_of(state, objective.edge_weights(state)))
+        cost = objective.cost(state, float(values[1]), float(values[-1]))
+        report(Found(0, cost, (state.edges, "random graph", None)))
 
     def _fewer(self, rng: np.random.Generator) -> Limits:
         """Ask for a few edges less than there may be: that can be better, and moves hardly lead there."""

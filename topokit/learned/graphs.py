@@ -191,6 +191,8 @@ def learn(
     (0.428571, 'bound')
     """
     begin = time.monotonic()
+    if not isinstance(limits, Limits):
+        raise InputError(f"limits are topokit.learned.Limits, such as Limits(16, max_degree=4); got {limits!r}")
     kind = objective_of(objective)
     for what, given in (("workers", workers), ("searches", searches)):
         if given is not None and given < 1:

@@ -130,6 +130,14 @@ def assemble(
     local = world.nodes_of(world.rank, schedule.nodes)
     if world.rank == 0 and (doubt := misplaced(schedule, world)) is not None:
         warnings.warn(doubt, RuntimeWarning, stacklevel=2)
+    amplification = schedule.provenance.get("search", {}).get("amplification", 1.0)
+    if world.rank == 0 and amplification > 1 + 1e-9:
+        warnings.warn(
+            f"single rounds of this schedule enlarge errors up to {amplification:.3g}-fold, and what gradient steps add "
+            "between them, too: it needs a smaller --lr, or nonnegative weights (design --learn --weights fmmc)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     dtype = getattr(torch, config.dtype)
     batches = NodeBatches(data.train, schedule.nodes, local, config, world.device, dtype)
     rows = algorithm.capacity(schedule, local)

@@ -28,7 +28,7 @@ from scipy import optimize
 
 from topokit.matrix import FloatArray
 
-__all__ = ["Family", "estimated_excess", "excludes", "most_nodes"]
+__all__ = ["Family", "estimated_excess", "excludes"]
 
 POINTS = 4  # of the interval for each degree, at which f is not positive in the first programme
 EXCHANGES = 12  # programmes, each with the maxima of f so far
@@ -75,20 +75,14 @@ class Family:
         return float(max(-self.degree, self.degree - self.nodes))
 
 
-def most_nodes(family: Family, low: float, high: float) -> float:
-    """Bound the nodes of graphs whose eigenvalues d - mu, for all mu of the Laplacian but 0, lie in an interval.
+def excludes(family: Family, low: float, high: float) -> bool:
+    """Say whether polynomials exclude a graph of the family whose eigenvalues, except d, lie in an interval.
 
     Parameters
     ----------
     family : Family
-        Its nodes do not matter.
     low, high : float
         Ends of the interval, -d <= low <= high < d.
-
-    Returns
-    -------
-    float
-        No such graph has more nodes; infinite where nothing was found.
 
     References
     ----------
@@ -101,25 +95,7 @@ def most_nodes(family: Family, low: float, high: float) -> float:
     The Petersen graph has the eigenvalues 3, 1 and -2, and no cubic graph with a second one of at most 1 has more
     nodes:
 
-    >>> cubic = Family(nodes=10, degree=3)
-    >>> round(most_nodes(cubic, -2.0, 1.0), 6), round(most_nodes(cubic, -3.0, 1.0), 6)
-    (10.0, 10.0)
-    """
-    return _between(family, low, high, EXCHANGES, None)[1]
-
-
-def excludes(family: Family, low: float, high: float) -> bool:
-    """Say whether polynomials exclude a graph of the family whose eigenvalues, except d, lie in an interval.
-
-    Parameters
-    ----------
-    family : Family
-    low, high : float
-        As in `most_nodes`, which takes longer.
-
-    Examples
-    --------
-    >>> excludes(Family(12, 3), -2.0, 1.0), excludes(Family(8, 3), -2.0, 1.0)
+    >>> excludes(Family(12, 3), -2.0, 1.0), excludes(Family(10, 3), -2.0, 1.0)
     (True, False)
     """
     nodes = family.nodes * (1 - MARGIN)
@@ -127,7 +103,9 @@ def excludes(family: Family, low: float, high: float) -> bool:
 
 
 def estimated_excess(family: Family, low: float, high: float, exchanges: int = 1) -> float:
-    """Give the logarithm of about what `most_nodes` would give, but no more, relative to the nodes of the family.
+    """Give the logarithm of about how many nodes such a graph has at most, relative to the nodes of the family.
+
+    With more exchanges the estimate grows towards what polynomials allow.
 
     Examples
     --------

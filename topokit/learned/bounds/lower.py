@@ -9,7 +9,6 @@ fmmc, fdla               SLEM with optimal weights, nonnegative ones or any
 fiedler                  -mu_2
 eigenratio               mu_n / mu_2
 mixing-time              1/(1 - SLEM^2) with the best constant weight
-seconds                  time to agree on a network
 =======================  ===============================================================================================
 
 Three bounds hold for every n:
@@ -36,7 +35,7 @@ from topokit.learned.bounds.linear_bound import Family
 
 __all__ = ["OBJECTIVES", "Bound", "ball_slem", "lower_bound", "moore_diameter", "ramanujan_cost", "ramanujan_slem"]
 
-OBJECTIVES = ("laplacian", "metropolis-hastings", "fiedler", "eigenratio", "fmmc", "fdla", "mixing-time", "seconds")
+OBJECTIVES = ("laplacian", "metropolis-hastings", "fiedler", "eigenratio", "fmmc", "fdla", "mixing-time")
 UNIFORM = ("laplacian", "metropolis-hastings", "fiedler", "eigenratio", "mixing-time")  # known by the Laplacian
 LEAST_TERMS, MOST_TERMS = 4, 30  # degree of the polynomials of linear programming
 TRIVIAL = {"eigenratio": 1.0, "mixing-time": 1.0}
@@ -49,42 +48,13 @@ class Bound:
 
     Attributes
     ----------
-    objective : str
-    nodes : int
     cost : float
     name : str
         Of the argument.
     """
 
-    objective: str
-    nodes: int
     cost: float
     name: str
-
-    def sentence(self) -> str:
-        """Say it in a line.
-
-        Examples
-        --------
-        >>> Bound("fiedler", 10, -3.0, "smallest degree").sentence()
-        'no graph on 10 nodes within the limits has a Fiedler value above 3 (smallest degree)'
-        """
-        if self.objective == "fiedler":
-            what = f"has a Fiedler value above {-self.cost:.6g}"
-        else:
-            what = f"has {WORDS[self.objective]} below {self.cost:.6g}"
-        return f"no graph on {self.nodes:,} nodes within the limits {what} ({self.name})"
-
-
-WORDS = {
-    "laplacian": "a SLEM with Laplacian weights",
-    "metropolis-hastings": "a SLEM with Metropolis-Hastings weights",
-    "eigenratio": "an eigenratio",
-    "fmmc": "a SLEM with optimal nonnegative weights",
-    "fdla": "a SLEM with optimal weights",
-    "mixing-time": "a mixing time 1/(1 - SLEM^2)",
-    "seconds": "a time to agree",
-}
 
 
 def ramanujan_slem(degree: int) -> float:
@@ -109,7 +79,7 @@ def ramanujan_slem(degree: int) -> float:
 
 
 def ramanujan_cost(objective: str, degree: int) -> float:
-    """Give what `ramanujan_slem` is in terms of another objective; 0 for seconds, which depend on the network.
+    """Give what `ramanujan_slem` is in terms of another objective.
 
     Parameters
     ----------
@@ -219,8 +189,9 @@ def lower_bound(
     >>> bound = lower_bound("laplacian", 10, degree=3, regular=True)
     >>> round(bound.cost, 6), bound.name
     (0.428571, 'linear programming')
-    >>> print(lower_bound("fdla", 10, degree=3).sentence())
-    no graph on 10 nodes within the limits has a SLEM with optimal weights below 0.408248 (second moment)
+    >>> bound = lower_bound("fdla", 10, degree=3)
+    >>> round(bound.cost, 6), bound.name
+    (0.408248, 'second moment')
     """
     _known(objective)
     _require_possible(nodes, degree, edges, regular)
@@ -231,19 +202,19 @@ def lower_bound(
 @lru_cache(maxsize=256)
 def _lower_bound(objective: str, nodes: int, degree: int, edges: int | None, regular: bool) -> Bound:
     slem, distance = _ball_slem(nodes, degree, edges)
-    found = [Bound(objective, nodes, TRIVIAL.get(objective, 0.0), "trivial")]
+    found = [Bound(TRIVIAL.get(objective, 0.0), "trivial")]
     name = "second moment" if distance == 1 else f"sizes of balls of radius {distance}"
     if objective == "fiedler":
         least = degree if edges is None else min(degree, 2 * edges // nodes)
-        found[0] = Bound(objective, nodes, -float(nodes), "complete graph")
+        found[0] = Bound(-float(nodes), "complete graph")
         if least < nodes - 1:
-            found.append(Bound(objective, nodes, -float(least), "smallest degree"))
+            found.append(Bound(-float(least), "smallest degree"))
         # The largest eigenvalue is twice the largest degree at most.
-        found.append(Bound(objective, nodes, -min(nodes, 2 * degree) * (1 - slem) / (1 + slem), name))
-    elif objective != "seconds":
-        found.append(Bound(objective, nodes, _cost_of_slem(objective, slem), name))
+        found.append(Bound(-min(nodes, 2 * degree) * (1 - slem) / (1 + slem), name))
+    else:
+        found.append(Bound(_cost_of_slem(objective, slem), name))
     complete = degree == nodes - 1 and (edges is None or edges >= nodes * degree // 2)
-    if regular and degree in (2, nodes - 1) and objective != "seconds":
+    if regular and degree in (2, nodes - 1):
         found.append(_only_one(objective, nodes, degree))
     elif objective in (UNIFORM if regular else ("fiedler",)) and degree >= 3 and not complete:
         found.append(_linear_bound(objective, nodes, degree, edges, regular))
@@ -253,9 +224,9 @@ def _lower_bound(objective: str, nodes: int, degree: int, edges: int | None, reg
 def _only_one(objective: str, nodes: int, degree: int) -> Bound:
     """Give the cost of the only regular graph of a degree."""
     if degree == nodes - 1:
-        return Bound(objective, nodes, _cost_of_ends(objective, degree, nodes, nodes), "only the complete graph")
+        return Bound(_cost_of_ends(objective, degree, nodes, nodes), "only the complete graph")
     low, high = (2 - 2 * cos(2 * pi * k / nodes) for k in (1, nodes // 2))
-    return Bound(objective, nodes, _cost_of_ends(objective, degree, low, high), "only the ring")
+    return Bound(_cost_of_ends(objective, degree, low, high), "only the ring")
 
 
 def _linear_bound(objective: str, nodes: int, degree: int, edges: int | None, regular: bool) -> Bound:
@@ -269,7 +240,7 @@ def _linear_bound(objective: str, nodes: int, degree: int, edges: int | None, re
     else:
         ratio = _least_eigenratio(family)
         cost = _cost_of_slem(objective, (ratio - 1) / (ratio + 1))
-    return Bound(objective, nodes, cost, "linear programming")
+    return Bound(cost, "linear programming")
 
 
 # The slowest of the bounds is that of three objectives.
@@ -300,7 +271,7 @@ def _cost_of_slem(objective: str, slem: float) -> float:
         return (1 + slem) / (1 - slem)
     if objective == "mixing-time":
         return 1 / (1 - slem**2)
-    return 0.0 if objective == "seconds" else slem
+    return slem
 
 
 def _cost_of_ends(objective: str, degree: int, low: float, high: float) -> float:

@@ -35,7 +35,8 @@ def open_pairs(edges: IntArray, nodes: int, allowed: Any = None) -> BoolArray:
     Raises
     ------
     InputError
-        If an edge or an allowed pair is none, or the mask does not have the shape of a matrix of the nodes.
+        If an edge or an allowed pair is none, an edge is given twice, or the mask does not have the shape of a matrix
+        of the nodes.
 
     Examples
     --------
@@ -46,7 +47,7 @@ def open_pairs(edges: IntArray, nodes: int, allowed: Any = None) -> BoolArray:
     """
     if nodes < 2:
         raise InputError(f"edges join two of at least 2 nodes, got {nodes}")
-    u, v = _pairs(edges, nodes, "an edge").T
+    u, v = _once(_pairs(edges, nodes, "an edge")).T
     if allowed is None:
         mask = np.ones((nodes, nodes), dtype=np.bool_)
     elif np.asarray(allowed).dtype == np.bool_:
@@ -99,6 +100,14 @@ def room_of_nodes(edges: IntArray, nodes: int, max_degree: Any = None) -> IntArr
         node = int(over[0])
         raise InputError(f"node {node} has {degree[node]} edges already, more than the {most[node]} that it may have")
     return np.asarray(most - degree, dtype=np.int64)
+
+
+def _once(edges: IntArray) -> IntArray:
+    different, count = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
+    if (count > 1).any():
+        u, v = different[count > 1][0].tolist()
+        raise InputError(f"the edge {u}-{v} is given {count[count > 1][0]} times; expected each edge once")
+    return edges
 
 
 def _pairs(pairs: Any, nodes: int, what: str) -> IntArray:

@@ -194,7 +194,7 @@ def fiedler_upper_bound(
     Raises
     ------
     InputError
-        If an edge is none, a node has more edges than it may have, or there are too many nodes.
+        If an edge is none or given twice, a node has more edges than it may have, or there are too many nodes.
 
     Notes
     -----

@@ -97,7 +97,7 @@ def greedy_edges(
     Raises
     ------
     InputError
-        If an edge is none, a node has more edges than it may have, or there are too many nodes.
+        If an edge is none or given twice, a node has more edges than it may have, or there are too many nodes.
 
     Notes
     -----

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from topokit.errors import GraphError, InputError
+from topokit.errors import GraphError
 from topokit.learned.structured.circulants import circulant_search
 from topokit.learned.structured.groups import SemidirectGroup, groups_of_order
 from topokit.learned.structured.voltage import VoltageGraph
@@ -84,7 +84,6 @@ def structured_search(
     *,
     seed: int = 0,
     deadline: float = math.inf,
-    effort: int = 1,
     tell: Tell | None = None,
     on_better: Callable[[StructuredGraph], None] | None = None,
 ) -> StructuredGraph | None:
@@ -99,8 +98,6 @@ def structured_search(
     seed : int
     deadline : float
         Value of ``time.monotonic()`` at which to stop.
-    effort : int
-        Multiple of the usual number of evaluations.
     tell : callable, optional
         Hears of progress.
     on_better : callable, optional
@@ -115,8 +112,6 @@ def structured_search(
     ------
     GraphError
         If no connected graph on so many nodes has this degree.
-    InputError
-        If the effort is less than 1.
 
     Examples
     --------
@@ -129,14 +124,12 @@ def structured_search(
             f"no connected {degree}-regular graph has {nodes} nodes: the degree has to lie between 2 and {nodes - 1} "
             "(1 with two nodes), and be even where the number of nodes is odd"
         )
-    if effort < 1:
-        raise InputError(f"effort {effort}: has to be at least 1")
     search = _Search(nodes, degree, cost, seed, deadline, tell, on_better)
     try:
         with few_threads(LARGEST_BLOCK):
             search.circulants()
             if 2 < degree < nodes - 1:
-                search.lifts(effort * _allowance(nodes))
+                search.lifts(_allowance(nodes))
     except KeyboardInterrupt:
         if search.best is None:
             raise
