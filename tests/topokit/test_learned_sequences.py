@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
 from itertools import combinations, permutations, product
+from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 
 from topokit.averaging import prove_exact_averaging
 from topokit.errors import GraphError, InputError
+from topokit.learned.sequences import search
 from topokit.learned.sequences.directed_search import best_shifts, directed_rounds
 from topokit.learned.sequences.euclid import euclid_length, euclid_sequence
 from topokit.learned.sequences.exact_weights import exact_weights, rounds_of
@@ -29,6 +33,7 @@ from topokit.learned.sequences.search import side_by_side
 from topokit.learned.sequences.sequences import learn_sequence
 from topokit.matrix import MixingMatrix
 from topokit.network import Host, Link, Network, consensus_seconds, round_seconds
+from topokit.optimal.period import PeriodWeights, period_weights
 from topokit.schedule import Schedule
 from topokit.topologies import base_graph, one_peer_exponential
 
@@ -274,6 +279,15 @@ class TestSequences:
         assert found.stopped == "interrupt"
         assert found.period == 2
 
+    def test_an_interrupt_while_weights_are_improved(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(*args: Any, **options: Any) -> PeriodWeights:
+            return replace(period_weights(*args, **options), stopped="interrupt")
+
+        monkeypatch.setattr(search, "period_weights", interrupted)
+        found = learn_sequence(6, period=2, steps=20)
+        assert found.stopped == "interrupt"
+        assert found.contraction < 1
+
     def test_out_of_time_there_is_still_a_sequence(self) -> None:
         found = learn_sequence(13, deadline=time.monotonic() - 1)
         assert found.stopped == "time"
@@ -428,6 +442,108 @@ class TestHosts:
         with pytest.raises(InputError, match="host h1 may not exchange"):
             host_sequence(network, 1e6, allowed=allowed)
 
+    @pytest.mark.parametrize("seconds", [0.0, 0.05])
+    @pytest.mark.parametrize(
+        ("sizes", "rates"),
+        [
+            ([5, 6, 3, 1], [114, 83, 13, 192]),
+            *(([int(x) for x in rng.integers(1, 7, k)], [float(x) for x in rng.integers(10, 200, k)])
+            for k, rng in ((k, np.random.default_rng(k)) for k in (3, 4, 5, 6, 7))),
+        ],
+    )  # fmt: skip
+    def test_nonnegative_from_the_first_on(self, sizes: list[int], rates: list[float], seconds: float) -> None:
+        network = uneven_hosts(rates, sizes)
+        seen: list[LearnedSequence] = []
+        deadline = time.monotonic() + seconds
+        found = host_sequence(network, 1e6, nonnegative=True, steps=20, deadline=deadline, on_better=seen.append)
+        for each in (*seen, found):
+            assert min(W.to_dense().min() for W in each.rounds) >= -1e-12
+            exchanged = [W for W in each.rounds if _between(W, network)]
+            for W, exchanges in zip(exchanged, each.details["exchanges"], strict=True):
+                A = W.to_dense() * (network.host_of[:, None] != network.host_of)
+                assert sum(w for *_, w in exchanges) == pytest.approx(A.sum() / 2)
+
+    def test_hosts_with_few_nodes_linked_stay_nonnegative(self) -> None:
+        allowed = np.ones((9, 9), dtype=bool)
+        network = uneven_hosts([100, 90, 80], [3, 3, 3])
+        between = network.host_of[:, None] != network.host_of
+        allowed &= ~between | (np.isin(np.arange(9), (1, 4, 8))[:, None] & np.isin(np.arange(9), (1, 4, 8)))
+        seen: list[LearnedSequence] = []
+        found = host_sequence(network, 1e6, nonnegative=True, allowed=allowed, steps=30, on_better=seen.append)
+        for each in (*seen, found):
+            assert min(W.to_dense().min() for W in each.rounds) >= -1e-12
+            assert all(allowed[W.target, W.source][W.target != W.source].all() for W in each.rounds)
+
+    def test_hosts_linked_by_other_nodes_than_the_first(self) -> None:
+        hosts = (Host("a", (0, 1), 100.0, 100.0), Host("b", (2, 3), 100.0, 100.0))
+        inside = (Link("a", "a", 1e4), Link("b", "b", 1e4))
+        network = Network(hosts, (*inside, Link(1, 3, 50.0), Link(3, 1, 50.0)))
+        found = host_sequence(network, 100.0, steps=20)
+        assert found.exact
+        assert found.seconds == pytest.approx(2 + 2 * 0.01)
+        with pytest.raises(InputError, match="hosts a and b are not connected"):
+            host_sequence(Network(hosts, (*inside, Link(1, 3, 50.0))), 100.0)
+        with pytest.raises(InputError, match="hosts a and b are not connected"):
+            host_sequence(network, 100.0, allowed=np.kron(np.eye(2, dtype=bool), np.ones((2, 2), dtype=bool)))
+
+    def test_the_faster_links_are_taken(self) -> None:
+        hosts = (Host("a", (0, 1)), Host("b", (2, 3)))
+        inside = (Link("a", "a", 1e4), Link("b", "b", 1e4))
+        slow, fast = ((Link(i, j, rate), Link(j, i, rate)) for i, j, rate in ((0, 2, 10.0), (1, 2, 50.0)))
+        network = Network(hosts, (*inside, *slow, *fast))
+        found = host_sequence(network, 100.0, steps=20)
+        assert found.seconds == pytest.approx(2 + 2 * 0.01)
+        assert HostClock.of(network, 100.0).pair[0, 1] == pytest.approx(2)
+
+    @pytest.mark.parametrize("nonnegative", [False, True])
+    @pytest.mark.parametrize("degree", [1, 2])
+    def test_degrees_where_only_first_nodes_are_linked(self, degree: int, nonnegative: bool) -> None:
+        firsts = (0, 2, 4)
+        hosts = tuple(Host(f"h{k}", (2 * k, 2 * k + 1), 100.0, 100.0) for k in range(3))
+        links = [Link(host.name, host.name, 1e4) for host in hosts]
+        links += [Link(i, j, 1e3) for i, j in permutations(firsts, 2)]
+        seen: list[LearnedSequence] = []
+        found = host_sequence(
+            Network(hosts, tuple(links)), 100.0, degree=degree, nonnegative=nonnegative, steps=60, on_better=seen.append
+        )
+        assert max(int(W.in_degree.max()) for each in (*seen, found) for W in each.rounds) <= degree
+        assert found.contraction < 0.6
+
+    def test_networks_that_are_partly_linked(self) -> None:
+        hosts = tuple(Host(f"h{k}", (k,), 100.0, 100.0) for k in range(5))
+        pairs = {(i, (i + step) % 5) for i in range(5) for step in (1, 4)}
+        ring = Network(hosts, tuple(Link(i, j, 100.0) for i, j in sorted(pairs)))
+        for found in (
+            learn_sequence(5, network=ring, message_bytes=100, steps=20),
+            host_sequence(ring, 100, steps=20),
+        ):
+            assert found.contraction < 1
+            for W in found.rounds:
+                apart = W.target != W.source
+                assert set(zip(W.target[apart].tolist(), W.source[apart].tolist(), strict=True)) <= pairs
+
+    @pytest.mark.parametrize("seconds", [0.0, 10.0])
+    @pytest.mark.parametrize("nodes", [4, 7])
+    def test_stars_of_links(self, nodes: int, seconds: float) -> None:
+        hosts = tuple(Host(f"h{k}", (k,), 100.0, 100.0) for k in range(nodes))
+        links = [Link(i, j, 100.0) for k in range(1, nodes) for i, j in ((0, k), (k, 0))]
+        found = learn_sequence(
+            nodes,
+            network=Network(hosts, tuple(links)),
+            message_bytes=100,
+            steps=5,
+            deadline=time.monotonic() + seconds,
+        )
+        assert found.contraction < 1
+        assert all(W.in_degree.max() <= 1 and W.weight.min() >= 0 for W in found.rounds)
+
+    def test_no_more_rounds_are_said_to_be_needed_than_are(self) -> None:
+        network = Network.uniform(4, 100.0, nodes_per_host=2, inside_bandwidth=1e4)
+        assert "needed" not in host_sequence(network, 100.0, steps=20).sentence()
+        found = host_sequence(network, 100.0, degree=1, steps=20)
+        assert found.bound == 2
+        assert "(at least 2 are needed)" in found.sentence()
+
     def test_the_same_for_the_same_seed(self) -> None:
         network = uneven_hosts([1000, 500, 100], [2, 3, 4])
         one, other = (host_sequence(network, 1e7, seed=5, steps=15) for _ in range(2))
@@ -491,3 +607,17 @@ class TestEuclid:
         for build in (euclid_sequence, euclid_length):
             with pytest.raises(GraphError, match="at least 2 nodes"):
                 build(1)
+
+
+@pytest.mark.parametrize(("degree", "period"), [(1, None), (1, 8), (2, 5)])
+def test_on_a_sparse_graph_there_is_always_a_sequence_that_mixes(degree, period):
+    grid = nx.to_numpy_array(nx.convert_node_labels_to_integers(nx.grid_2d_graph(4, 4))) > 0
+    found = learn_sequence(16, degree=degree, period=period, allowed=grid, deadline=0.0)
+    assert period in (None, found.period)
+    assert found.contraction < 0.999
+    for W in found.rounds:
+        dense = W.to_dense()
+        assert not (dense[~grid & ~np.eye(16, dtype=bool)] != 0).any()
+        assert ((dense > 0).sum(axis=1) <= degree + 1).all()
+        assert dense.min() >= 0
+        np.testing.assert_allclose(dense.sum(axis=0), 1)

@@ -133,8 +133,8 @@ def assemble(
     amplification = schedule.provenance.get("search", {}).get("amplification", 1.0)
     if world.rank == 0 and amplification > 1 + 1e-9:
         warnings.warn(
-            f"single rounds of this schedule enlarge errors up to {amplification:.3g}-fold, and what gradient steps add "
-            "between them, too: it needs a smaller --lr, or nonnegative weights (design --learn --weights fmmc)",
+            f"single rounds of this schedule enlarge errors up to {amplification:.3g}-fold, and what gradient steps "
+            "add between them, too: it needs a smaller --lr, or nonnegative weights (design --learn --weights fmmc)",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -8,6 +8,7 @@
 `directed_search`     the same where messages go one way
 `period_fit`          weights of a period by least squares
 `exact_weights`       fractions near them that average exactly
+`colour_rounds`       every allowed edge once, where nothing better mixes
 `euclid`              a sequence of matchings for every number of nodes
 `host_sequences`      averages inside hosts and single messages between them
 `host_tiers`          a start for hosts of different speeds

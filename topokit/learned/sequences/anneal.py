@@ -67,6 +67,11 @@ class SequenceProblem:
         """Number of nodes n."""
         return int(self.masses.size)
 
+    @property
+    def sums(self) -> FloatArray:
+        """Most of the sum of the nonnegative weights at each node; of a host, 1 for each node with links elsewhere."""
+        return self.masses if self.clock is None else np.minimum(self.masses, self.clock.most_lanes)
+
 
 class Candidate(NamedTuple):
     """One period: edges of shape (rounds, edges, 2), and lanes and weights of shape (rounds, edges)."""
@@ -215,7 +220,7 @@ class Anneal:
             zero = np.zeros(lanes.shape)
             limits = Limits(zero - LARGEST, zero + LARGEST, None)
             if problem.nonnegative:
-                limits = Limits(zero, np.maximum(lanes, 1).astype(np.float64), problem.masses)
+                limits = Limits(zero, np.maximum(lanes, 1).astype(np.float64), problem.sums)
             start = np.clip(chains.weights, limits.low, limits.high)
             chains.weights, chains.squares = fit_weights(D, start, self.target, limits, iterations)
         if problem.objective == "exact" and problem.fixed is None:

@@ -24,6 +24,7 @@ BoolArray = NDArray[np.bool_]
 SOLVED = 1e-22  # ||product - J||_F^2 of a solution
 LARGEST_DENOMINATOR = 5_000
 ROUNDING = 1e-10  # a random number is this near such a fraction in 1 of 300 cases
+TINY = 1e-15  # self weights that are rounding of 0
 SIMPLE = 6  # largest denominator of the fractions that free weights are set to
 TRIED = 8  # of them
 
@@ -35,6 +36,7 @@ def exact_weights(
     masses: FloatArray,
     *,
     nonnegative: bool = True,
+    sums: FloatArray | None = None,
     deadline: float = np.inf,
 ) -> tuple[FloatArray, list[list[Fraction]] | None]:
     """Solve for exact averaging from weights close to it, and guess the fractions.
@@ -48,6 +50,8 @@ def exact_weights(
         The start.
     masses : ndarray of float64, shape (n,)
     nonnegative : bool, default True
+    sums : ndarray of float64, shape (n,), optional
+        Most of the sum of the weights at each node, where they are not to be negative; by default the masses.
     deadline : float
         A time of `time.monotonic`.
 
@@ -70,7 +74,7 @@ def exact_weights(
     low, high = np.zeros(weights.shape), np.maximum(used, 1).astype(np.float64)
     if not nonnegative:
         low, high = low - 100.0, high * 0 + 100.0
-    sums = masses if nonnegative else None
+    most = (masses if sums is None else sums) if nonnegative else None
     on = np.abs(D[0]).sum(axis=1) > 0
     w = np.where(on, weights, 0.0)
     low, high = np.where(on, low, 0.0), np.where(on, high, 0.0)
@@ -78,7 +82,7 @@ def exact_weights(
     def solved(start: FloatArray, fixed: FloatArray, iterations: int) -> tuple[FloatArray, bool]:
         known = ~np.isnan(fixed)
         start = np.where(known, fixed, start)
-        limits = Limits(np.where(known, fixed, low)[None], np.where(known, fixed, high)[None], sums)
+        limits = Limits(np.where(known, fixed, low)[None], np.where(known, fixed, high)[None], most)
         found, squares = fit_weights(D, start[None], target, limits, iterations)
         return found[0], bool(squares[0] < SOLVED)
 
@@ -155,7 +159,13 @@ def rounds_of(
             for i, j in ((a, b), (b, a)):
                 entries[i, j] = entries.get((i, j), Fraction(0)) + w
                 own[i] = own[i] - w
-        entries.update({(i, i): value for i, value in enumerate(own) if value != 0})
+        entries.update(
+            {
+                (i, i): value
+                for i, value in enumerate(own)
+                if value and (isinstance(value, Fraction) or abs(value) > TINY)
+            }
+        )
         target, source = np.array(sorted(entries), dtype=np.int64).T
         listed = [entries[key] for key in sorted(entries)]
         if all(isinstance(value, Fraction) for value in listed):

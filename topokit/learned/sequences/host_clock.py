@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from topokit.learned.seconds import link_matrices
 from topokit.matrix import FloatArray, IntArray
 from topokit.network.cost import message_seconds
 from topokit.network.model import Network
 
-__all__ = ["HostClock"]
+__all__ = ["HostClock", "exchange_seconds"]
+
+
+def exchange_seconds(network: Network, message_bytes: float, allowed: NDArray[np.bool_] | None = None) -> FloatArray:
+    """Give the seconds in which the links of two nodes carry an exchange, shape (n, n).
+
+    Infinite where there are no links both ways, and where pairs are not allowed.
+
+    Examples
+    --------
+    >>> exchange_seconds(Network.uniform(2, 100.0, 1.0), 50.0).tolist()
+    [[inf, 1.5], [1.5, inf]]
+    """
+    bandwidth, latency = link_matrices(network)
+    seconds = latency + message_bytes / bandwidth
+    seconds = np.maximum(seconds, seconds.T)
+    known = ~np.isnan(seconds) if allowed is None else allowed & ~np.isnan(seconds)
+    return np.where(known, seconds, np.inf)
 
 
 @dataclass(frozen=True)
@@ -30,7 +50,7 @@ class HostClock:
     inside : float
         Seconds that follow every round.
     most_lanes : ndarray of int64, shape (hosts,)
-        Exchanges at a time, at most.
+        Exchanges at a time, each of another node, at most.
     """
 
     pair: FloatArray
@@ -41,8 +61,14 @@ class HostClock:
     most_lanes: IntArray
 
     @classmethod
-    def of(cls, network: Network, message_bytes: float, inside: float = 0.0) -> HostClock:
-        """Look the hosts of a network up; a host's first nodes are those that exchange.
+    def of(
+        cls,
+        network: Network,
+        message_bytes: float,
+        inside: float = 0.0,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> HostClock:
+        """Look the hosts of a network up; the allowed nodes with the fastest links are those that exchange.
 
         Examples
         --------
@@ -51,18 +77,19 @@ class HostClock:
         ([[inf, 1.5], [1.5, inf]], [2, 2])
         """
         hosts = network.hosts
-        first = np.array([host.nodes[0] for host in hosts])
-        a, b = np.triu_indices(len(hosts), 1)
-        there, back = network.link(first[a], first[b]), network.link(first[b], first[a])
-        known = ~(np.isnan(there[0]) | np.isnan(back[0]))
-        pair = np.full((len(hosts), len(hosts)), np.inf)
-        for i, j in zip(a[known].tolist(), b[known].tolist(), strict=True):
-            ends = [int(first[i]), int(first[j])]
-            pair[i, j] = pair[j, i] = message_seconds(network, ends, ends[::-1], message_bytes).seconds
+        links = exchange_seconds(network, message_bytes, allowed)
+        pair, latency = np.full((len(hosts), len(hosts)), np.inf), 0.0
+        for a, b in combinations(range(len(hosts)), 2):
+            between = links[np.ix_(hosts[a].nodes, hosts[b].nodes)]
+            i, j = np.unravel_index(between.argmin(), between.shape)
+            if np.isfinite(between[i, j]):
+                ends = [hosts[a].nodes[i], hosts[b].nodes[j]]
+                pair[a, b] = pair[b, a] = message_seconds(network, ends, ends[::-1], message_bytes).seconds
+                latency = max(latency, float(network.link(ends, ends[::-1])[1].max()))
         card = np.array([max(1 / host.send, 1 / host.receive, 2 / host.both) for host in hosts]) * message_bytes
-        latency = float(max(there[1][known].max(initial=0.0), back[1][known].max(initial=0.0)))
-        sizes = np.array([len(host.nodes) for host in hosts], dtype=np.int64)
-        return cls(pair, card, 2 * message_bytes / network.fabric, latency, inside, sizes)
+        elsewhere = np.isfinite(links) & (network.host_of[:, None] != network.host_of)
+        lanes = np.bincount(network.host_of, weights=elsewhere.any(axis=1), minlength=len(hosts)).astype(np.int64)
+        return cls(pair, card, 2 * message_bytes / network.fabric, latency, inside, lanes)
 
     def seconds(self, edges: IntArray, lanes: IntArray) -> FloatArray:
         """Predict every round, shape of `lanes` without its last axis.

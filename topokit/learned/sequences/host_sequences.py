@@ -26,8 +26,8 @@ from topokit.errors import InputError
 from topokit.learned.sequences.anneal import Anneal, Candidate, SequenceProblem
 from topokit.learned.sequences.euclid import euclid_sequence
 from topokit.learned.sequences.exact_weights import exact_weights, rounds_of
-from topokit.learned.sequences.host_clock import HostClock
-from topokit.learned.sequences.host_tiers import tiers
+from topokit.learned.sequences.host_clock import HostClock, exchange_seconds
+from topokit.learned.sequences.host_tiers import along_tree, tiers
 from topokit.learned.sequences.learned_sequence import LearnedSequence, Stopped, least_rounds, sequence_seconds
 from topokit.matrix import MixingMatrix
 from topokit.network.cost import round_seconds
@@ -48,6 +48,7 @@ MOST_WEIGHTS = 160  # of exchanges that are annealed
 STANDSTILL = 1e-6  # periods that shrink errors by less leave nodes disconnected, or as good as that
 
 Values = list[list["Fraction | float"]]
+Exchange = tuple[int, int, "Fraction | float", int]  # two hosts, the weight of all lanes, and their number
 
 
 def host_sequence(
@@ -74,7 +75,7 @@ def host_sequence(
     degree : int, optional
         Most peers of a node in a round; by default any number.
     allowed : ndarray of bool, shape (n, n), optional
-        Symmetric: which pairs may exchange. All pairs inside a host must be allowed.
+        Symmetric: which pairs may exchange, if there are links both ways. All pairs inside a host must be allowed.
     nonnegative : bool, default False
         Whether weights and self weights are to be at least 0; it takes more messages between hosts.
     seed : int, default 0
@@ -96,7 +97,7 @@ def host_sequence(
     Raises
     ------
     InputError
-        If the network lacks links, or not all pairs inside a host are allowed.
+        If the allowed pairs with links both ways are not all of those inside hosts, or do not connect the hosts.
 
     Notes
     -----
@@ -144,14 +145,16 @@ class _HostSearch:
         self.network, self.nonnegative, self.seed, self.steps = network, nonnegative, seed, steps
         self.size = parse_size(message_bytes, "the size of a message")
         self.degree = n - 1 if degree is None else degree
-        self.allowed = ~np.eye(n, dtype=np.bool_) if allowed is None else allowed
+        self.links = exchange_seconds(network, self.size, allowed)
+        self.allowed = np.isfinite(self.links)
         self.deadline, self.tell, self.on_better = deadline, tell, on_better
         self.begin = time.monotonic()
         self.best: LearnedSequence | None = None
         self.evaluations = 0
         self.inside = self._inside()
         inside_seconds = sum(round_seconds(W, network, self.size).seconds for W in self.inside)
-        self.clock = HostClock.of(network, self.size, inside_seconds)
+        self.clock = HostClock.of(network, self.size, inside_seconds, self.allowed)
+        self._require_connected()
 
     def run(self) -> Stopped:
         hosts = len(self.network.hosts)
@@ -162,6 +165,8 @@ class _HostSearch:
         start = tiers(self.clock, problem.masses)
         if (problem.allowed[start.edges[..., 0], start.edges[..., 1]] | (start.lanes == 0)).all():
             self._try(start)
+        if self.best is None:
+            self._try(along_tree(problem.allowed, problem.masses))
         for period in range(1, (hosts - 1).bit_length() + LONGER + 1):
             if self.best is not None and time.monotonic() > self.deadline:
                 return "time"
@@ -176,12 +181,8 @@ class _HostSearch:
     def _problem(self) -> SequenceProblem:
         sizes = np.array([len(host.nodes) for host in self.network.hosts])
         hosts = sizes.size
-        peers = np.minimum(hosts - 1 if hosts <= ALL_PAIRS else PEERS, sizes * self.degree)
-        joined = np.zeros((hosts, hosts), dtype=np.bool_)
-        a, b = np.nonzero(self.allowed)
-        of = self.network.host_of
-        joined[of[a], of[b]] = True
-        joined &= np.isfinite(self.clock.pair)
+        peers = np.minimum(hosts - 1 if hosts <= ALL_PAIRS else PEERS, self.clock.most_lanes * self.degree)
+        joined = np.isfinite(self.clock.pair)
         return SequenceProblem(sizes.astype(np.float64), peers, joined, "seconds", None, self.nonnegative, self.clock)
 
     def _try(self, candidate: Candidate) -> None:
@@ -189,13 +190,15 @@ class _HostSearch:
         problem = self._problem()
         lanes = candidate.lanes
         if self.nonnegative:  # lanes that the weights do not need only cost time
-            lanes = np.where(lanes > 0, np.maximum(1, np.ceil(candidate.weights - 1e-9).astype(np.int64)), 0)
+            needed = np.maximum(1, np.ceil(candidate.weights - 1e-9).astype(np.int64))
+            lanes = np.where(lanes > 0, np.minimum(needed, self.clock.most_lanes[candidate.edges].min(axis=-1)), 0)
         weights, fractions = exact_weights(
             candidate.edges,
             lanes,
             candidate.weights,
             problem.masses,
             nonnegative=self.nonnegative,
+            sums=problem.sums,
             deadline=self.deadline,
         )
         found: list[Values] = [fractions] if fractions is not None else []  # type: ignore[list-item]
@@ -208,24 +211,34 @@ class _HostSearch:
                 for row in zip(edges, values, lanes, strict=True)
             ]
             exchanges = [exchange for exchange in drawn if exchange]
+            lifted = [self._lifted(exchange) for exchange in exchanges]
+            if any(int(W.in_degree.max()) > self.degree for W, _ in lifted):
+                continue
             rounds = list(self.inside)
-            for exchange in exchanges:
-                rounds += [self._lifted(exchange), *self.inside]
-            named = [[(self._name(a), self._name(b), float(w)) for a, b, w, _ in row] for row in exchanges]
+            for W, _ in lifted:
+                rounds += [W, *self.inside]
+            named = [
+                [(self._name(a), self._name(b), float(w)) for (a, b, *_), w in zip(row, moved, strict=True)]
+                for row, (_, moved) in zip(exchanges, lifted, strict=True)
+            ]
             self._offer(tuple(rounds), named)
             if self.best is not best and self.best is not None and self.best.exact:
                 return
             best = self.best
 
-    def _lifted(self, exchange: list[tuple[int, int, Fraction | float, int]]) -> MixingMatrix:
-        """Deal exchanges of hosts out to their nodes, to those with the fewest in this round."""
+    def _lifted(self, exchange: list[Exchange]) -> tuple[MixingMatrix, list[Fraction | float]]:
+        """Deal exchanges of hosts out to their nodes, to those with the fewest in this round; give the weights, too.
+
+        Where self weights are not to be negative, an exchange gives way by its more crowded end.
+        """
         hosts, load = self.network.hosts, np.zeros(self.network.nodes, dtype=np.int64)
         pairs: list[tuple[int, int]] = []
         values: list[Fraction | float] = []
-        for a, b, w, lanes in exchange:
+        of: list[int] = []
+        for k, (a, b, w, lanes) in enumerate(exchange):
             for _ in range(lanes):
-                _, _, i, j = min(
-                    (max(load[i], load[j]), load[i] + load[j], i, j)
+                *_, i, j = min(
+                    (max(load[i], load[j]), load[i] + load[j], self.links[i, j], i, j)
                     for i in hosts[a].nodes
                     for j in hosts[b].nodes
                     if self.allowed[i, j]
@@ -233,7 +246,28 @@ class _HostSearch:
                 load[[i, j]] += 1
                 pairs.append((i, j))
                 values.append(w / lanes)
-        return rounds_of(self.network.nodes, [pairs], [values])[0]
+                of.append(k)
+        if self.nonnegative:
+            total: list[Fraction | float] = [Fraction(0)] * self.network.nodes
+            for (i, j), w in zip(pairs, values, strict=True):
+                total[i], total[j] = total[i] + w, total[j] + w
+            values = [w / max(1, total[i], total[j]) for (i, j), w in zip(pairs, values, strict=True)]
+        moved: list[Fraction | float] = [Fraction(0)] * len(exchange)
+        for k, w in zip(of, values, strict=True):
+            moved[k] = moved[k] + w
+        return rounds_of(self.network.nodes, [pairs], [values])[0], moved
+
+    def _require_connected(self) -> None:
+        joined = np.isfinite(self.clock.pair)
+        reached = np.arange(len(joined)) == 0
+        for _ in joined:
+            reached |= joined[reached].any(axis=0)
+        if not reached.all():
+            name = self._name(int(reached.argmin()))
+            raise InputError(
+                f"hosts {self._name(0)} and {name} are not connected by allowed pairs with links both ways; "
+                "expected a path of them between all hosts"
+            )
 
     def _inside(self) -> tuple[MixingMatrix, ...]:
         """Give the fastest of the sequences in which every host averages exactly."""
@@ -286,8 +320,7 @@ class _HostSearch:
         seconds = sequence_seconds(rounds, self.network, self.size)
         if not math.isfinite(seconds) or (self.best is not None and seconds >= self.best.seconds * (1 - 1e-9)):  # type: ignore[operator]
             return
-        peers = max(1, *(int(W.in_degree.max()) for W in rounds))
-        bound = least_rounds(self.network.nodes, peers)
+        bound = least_rounds(self.network.nodes, self.degree)
         details = {"exchanges": exchanges}
         self.best = LearnedSequence.of(rounds, bound, "exchanges of hosts", seconds=seconds, details=details)
         if self.on_better is not None:

@@ -12,13 +12,14 @@ from functools import lru_cache
 from itertools import zip_longest
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topokit.learned.sequences.anneal import Candidate
 from topokit.learned.sequences.euclid import euclid_sequence
 from topokit.learned.sequences.host_clock import HostClock
 from topokit.matrix import FloatArray
 
-__all__ = ["tiers"]
+__all__ = ["along_tree", "tiers"]
 
 Exchange = tuple[int, int, float]  # two hosts, and the part of their difference that moves
 Rounds = tuple[tuple[Exchange, ...], ...]
@@ -68,6 +69,30 @@ def tiers(clock: HostClock, masses: FloatArray) -> Candidate:
 
     edges, lanes, weights = _arrays(fastest(len(order)), masses)
     return Candidate(edges, lanes, weights, math.nan, math.nan)
+
+
+def along_tree(joined: NDArray[np.bool_], masses: FloatArray) -> Candidate:
+    """Let hosts average along a spanning tree, each with one other at a time: slow, but it always mixes.
+
+    Examples
+    --------
+    >>> path = np.array([[False, True, False], [True, False, True], [False, True, False]])
+    >>> along_tree(path, np.ones(3)).edges.tolist()
+    [[[0, 1]], [[1, 2]]]
+    """
+    reached, rounds = [0], list[list[Exchange]]()
+    for a in reached:  # grows
+        for b in np.flatnonzero(joined[a]).tolist():
+            if b in reached:
+                continue
+            reached.append(b)
+            free = (row for row in rounds if not {a, b} & {host for one, other, _ in row for host in (one, other)})
+            row = next(free, None)
+            if row is None:
+                rounds.append(row := [])
+            row.append((a, b, 0.5))
+    edges, lanes, weights = _arrays(tuple(map(tuple, rounds)), masses)
+    return Candidate(edges, lanes, np.minimum(weights, 1.0), math.nan, math.nan)  # at most what one message carries
 
 
 def _among(hosts: list[int]) -> Rounds:

@@ -114,7 +114,7 @@ class LearnedSequence:
         count = f"{self.period} round{'s' * (self.period > 1)}"
         if self.exact or self.contraction < ROUNDED:
             how = "exact" if self.exact else "exact up to rounding"
-            found = f"{count}, {how} (at least {self.bound} are needed)"
+            found = f"{count}, {how}" + f" (at least {self.bound} are needed)" * (self.bound > 1)
         else:
             found = f"{count} shrink errors to {self.contraction:.6g}, {self.per_round:.6g} a round"
         if self.seconds is not None:

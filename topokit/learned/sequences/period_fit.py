@@ -116,7 +116,7 @@ def fit_weights(
     Parameters
     ----------
     D, w
-        As in `products`; the weights are the start, and within the limits.
+        As in `products`; the weights are the start, and are brought within the limits first.
     target : ndarray of float64, shape (n, n)
     limits : Limits
     iterations : int
@@ -143,6 +143,7 @@ def fit_weights(
     both = free[:, :, None] & free[:, None, :]
     touches = (D != 0).astype(np.float64)
     damping = np.full(chains, 1e-2)
+    w = _within(w, limits, touches)
 
     def tried(w: FloatArray) -> tuple[list[FloatArray], list[FloatArray], FloatArray, FloatArray]:
         before, after = products(D, w)

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from topokit.errors import ConvergenceError
+from topokit.errors import ConvergenceError, GraphError
 from topokit.learned.sequences.anneal import Anneal, Candidate, Objective, SequenceProblem
 from topokit.learned.sequences.directed_search import directed_rounds, directed_search
 from topokit.learned.sequences.euclid import euclid_sequence
@@ -221,9 +221,13 @@ class SequenceSearch:
         try:
             limit = None if math.isinf(left) else left
             found = period_weights(rounds, nonnegative=self.nonnegative, time_limit=limit)
-        except ConvergenceError:
+        except (ConvergenceError, GraphError):  # too few rounds to connect the nodes, too
             return rounds
-        return found.rounds if found.norm < period_norm(rounds) else rounds
+        better = found.rounds if found.norm < period_norm(rounds) else rounds
+        if found.stopped == "interrupt":
+            self._offer(LearnedSequence.of(better, self.bound))
+            raise KeyboardInterrupt
+        return better
 
     def _anneal(self, period: int, objective: Objective) -> Anneal:
         nodes, fixed = self.nodes, None if self.free else 1 / (self.degree + 1)

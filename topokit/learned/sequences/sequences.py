@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from topokit.adjacency import adjacency_of_edges
 from topokit.errors import InputError
+from topokit.learned.seconds import linked_pairs
+from topokit.learned.sequences.colour_rounds import colour_rounds
 from topokit.learned.sequences.host_sequences import HOST_STEPS, STANDSTILL, host_sequence
 from topokit.learned.sequences.learned_sequence import LearnedSequence, sequence_seconds
 from topokit.learned.sequences.search import STEPS, SequenceSearch
@@ -92,7 +94,7 @@ def learn_sequence(
     InputError
         If a number makes no sense, or the mask is not symmetric.
     GraphError
-        If the allowed pairs leave the nodes disconnected.
+        If the allowed pairs, or those of them that have links both ways, leave the nodes disconnected.
 
     Notes
     -----
@@ -106,11 +108,11 @@ def learn_sequence(
     >>> found.sentence()
     '3 rounds, exact (at least 3 are needed); no sequence is shorter'
     """
-    mask = _checked(nodes, degree, period, allowed, weights, steps)
+    mask = _checked(nodes, degree, period, allowed, weights, steps, network)
     if directed and (period is None or network is not None):
         raise InputError("directed rounds are searched for a given period without a network; give a period")
     if network is not None:
-        hosted = _on_network(nodes, network, message_bytes, period, weights)
+        hosted = _on_network(message_bytes, period, weights)
         by_hosts = host_sequence(
             network,
             hosted,
@@ -148,8 +150,12 @@ def learn_sequence(
                 raise
     assert search.best is not None
     found = replace(search.best, stopped=stopped, evaluations=search.evaluations)
-    if stopped in ("time", "interrupt") and not found.exact and found.contraction > 1 - STANDSTILL:
-        raise InputError("no sequence whose rounds connect all nodes was found: allow more time, or more rounds")
+    if not found.exact and found.contraction > 1 - STANDSTILL:
+        every = None if directed else colour_rounds(mask, degree, period)
+        if every is not None:
+            found = LearnedSequence.of(every, found.bound, "edge colouring", stopped=stopped)
+        elif stopped in ("time", "interrupt"):
+            raise InputError("no sequence whose rounds connect all nodes was found: allow more time, or more rounds")
     if network is None:
         return found
     seconds = sequence_seconds(found.rounds, network, hosted)
@@ -157,11 +163,8 @@ def learn_sequence(
     return replace(found, seconds=seconds) if seconds < by_hosts.seconds else by_hosts
 
 
-def _on_network(
-    nodes: int, network: Network, message_bytes: str | float | None, period: int | None, weights: str
-) -> str | float:
+def _on_network(message_bytes: str | float | None, period: int | None, weights: str) -> str | float:
     """Refuse what does not go with a network, and give the size of a message."""
-    require_nodes(nodes, network)
     if message_bytes is None:
         raise InputError("a network needs the size of a message, message_bytes; there is none")
     if period is not None or weights != "free":
@@ -170,9 +173,15 @@ def _on_network(
 
 
 def _checked(
-    nodes: int, degree: int, period: int | None, allowed: NDArray[np.bool_] | None, weights: str, steps: int | None
+    nodes: int,
+    degree: int,
+    period: int | None,
+    allowed: NDArray[np.bool_] | None,
+    weights: str,
+    steps: int | None,
+    network: Network | None,
 ) -> NDArray[np.bool_]:
-    """Refuse numbers that make no sense, and give the mask without its diagonal."""
+    """Refuse numbers that make no sense, and give the mask without its diagonal and pairs that have no links."""
     if nodes < 2:
         raise InputError(f"a sequence needs at least 2 nodes, got {nodes}")
     for name, value in (("degree", degree), ("period", period), ("steps", steps)):
@@ -184,5 +193,8 @@ def _checked(
     if mask.shape != (nodes, nodes) or (mask != mask.T).any():
         raise InputError(f"the mask of allowed pairs must be symmetric, of shape ({nodes}, {nodes})")
     np.fill_diagonal(mask, False)
+    if network is not None:
+        require_nodes(nodes, network)
+        mask &= linked_pairs(network)
     require_connected(adjacency_of_edges(nodes, np.argwhere(np.triu(mask))))
     return mask
