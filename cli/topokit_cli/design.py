@@ -194,7 +194,7 @@ def design(
       topokit design --learn --nodes 10 --max-degree 3 -o learned.json
       topokit design --learn --graph cluster.csv --edges 8 -o learned.json
       topokit design --learn --nodes 6 --period auto -o sequence.json
-      topokit design --learn --nodes 8 --model-size 10MB --bandwidth 1Gbit/s --nodes-per-host 4 -o hosts.json
+      topokit design --learn --period auto -n 8 --model-size 10MB --bandwidth 1Gbit/s --nodes-per-host 4 -o hosts.json
       topokit design -t ring --nodes 8 --model-size 10MB --bandwidth 1Gbit/s --nodes-per-host 4 --place -o ring.json
       topokit design --graph links.csv --directed -o schedule.json
       topokit design --graph cluster.csv --topology matcha -p budget=0.5 -o schedule.json

@@ -152,6 +152,7 @@ def test_a_sequence_keeps_to_the_peers_and_the_allowed_pairs(run, tmp_path):
         assert all(abs(u - v) in (1, 5) for u, v in np.argwhere(np.triu(W, 1)))
 
 
+@pytest.mark.slow
 def test_on_a_network_the_fewest_seconds_decide(run):
     schedule, outcome = learn(run, "-n", 8, *HOSTS, "--time-limit", 2)
     assert "one graph" in outcome.stderr
@@ -210,6 +211,7 @@ def _named_edges(schedule):
     return {frozenset((names[u], names[v])) for u, v in edges_of(schedule)}
 
 
+@pytest.mark.slow
 def test_places_of_what_is_learned_or_recommended(run):
     learned, _ = learn(run, "-n", 8, *HOSTS, "--place", "--time-limit", 1)
     assert len(learned.placement) == 8

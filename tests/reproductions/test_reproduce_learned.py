@@ -162,6 +162,7 @@ def test_without_mnist(tmp_path, capsys):
     assert "make reproduce-learned MNIST=FOLDER" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_page_holds_what_has_been_run():
     results = Results(RESULTS)
     graphs = Graphs(RESULTS)

@@ -218,6 +218,7 @@ def test_walks_that_never_go_straight_back():
         assert np.trace(F[2]) >= nodes * (whole * (whole - 1) + 2 * whole * (loops - whole)) - 1e-9
 
 
+@pytest.mark.slow
 def test_the_linear_bound_of_irregular_graphs_is_no_weaker_than_others():
     for nodes, degree in ((10, 3), (64, 4)):
         loose, tight = (lower_bound("fiedler", nodes, degree=degree, regular=regular) for regular in (False, True))

@@ -186,7 +186,7 @@ def test_the_value_is_that_of_the_graph(objective, limits):
 @pytest.mark.parametrize(
     ("limits", "objective"),
     [
-        (Limits(12, max_degree=3), "laplacian"),
+        pytest.param(Limits(12, max_degree=3), "laplacian", marks=pytest.mark.slow),
         (Limits(11, edges=16), "fiedler"),
         pytest.param(Limits(9, edges=12), "metropolis-hastings", marks=pytest.mark.slow),
         pytest.param(Limits(7, edges=8), "fdla", marks=pytest.mark.slow),

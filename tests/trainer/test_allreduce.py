@@ -70,6 +70,7 @@ def test_every_mode_is_the_same_run(size):
         assert all(in_place for *_, in_place in found), name
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_interrupted_ranks_end_where_uninterrupted_ones_do(tmp_path):
     names = ("adam", "batch norm", "branching")

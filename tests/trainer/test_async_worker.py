@@ -80,6 +80,7 @@ def test_runs_reach_their_accuracy_and_say_how(tmp_path, options, averagings):
     assert all(bool(snapshot["tilde"]) == config.acid for snapshot in saved.values())
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_an_interrupted_run_goes_on_and_a_finished_one_says_so(tmp_path):
     config = settings(tmp_path / "run", steps=150, momentum=0.5, lr=0.2, lr_schedule="cosine")

@@ -193,6 +193,7 @@ def test_momentum_travels_with_the_model_or_not_at_all(handover, carried):
     assert moves > STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_bytes_between_ranks_are_those_of_nodes_on_ranks_of_their_own():
     """One node a rank: what is counted for the nodes is what goes over the wire."""

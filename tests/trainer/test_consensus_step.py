@@ -169,6 +169,7 @@ def test_steps_that_only_begin_well_are_not_taken():
     assert found[2][4] > 1.5 * found[2][0]
 
 
+@pytest.mark.slow
 def test_where_less_of_the_model_is_said_the_step_is_smaller(monkeypatch):
     monkeypatch.setattr("topokit_trainer.consensus_step.NUMBERS", 1 << 14)  # a matrix with a side of some 45
     found = {}

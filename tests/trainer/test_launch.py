@@ -108,6 +108,7 @@ def test_the_command_line_checks_before_it_starts_ranks(schedule, monkeypatch, c
     assert capsys.readouterr().err.splitlines() == [expected]
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_an_error_in_the_ranks_is_said_once(schedule, tmp_path):
     done = run(

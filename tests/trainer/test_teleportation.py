@@ -237,6 +237,7 @@ def test_every_team_is_evaluated():
     assert np.abs(flat - parts[best].mean(axis=0)).max() < 1e-14
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_idle_ranks_sleep_beyond_the_time_out_and_cost_nothing():
     # One token on four ranks, steps of 0.6 s, a time-out of 2.4: a rank that is not visited for six steps would be long

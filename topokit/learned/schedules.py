@@ -38,7 +38,7 @@ def graph_schedule(
     --------
     >>> from topokit.learned.graphs import learn
     >>> from topokit.learned.limits import Limits
-    >>> schedule = graph_schedule(learn(Limits(6, max_degree=3)))
+    >>> schedule = graph_schedule(learn(Limits(6, max_degree=3), searches=1))
     >>> schedule.name, schedule.provenance["weights"], schedule.provenance["search"]["objective"]
     ('learned-6', 'laplacian', 'laplacian')
     """
